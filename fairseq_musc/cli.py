@@ -1,0 +1,70 @@
+"""``fairseq-musc``: the steps between fairseq's own commands, one verb each.
+
+A verb is a module with ``add_arguments(parser)`` and ``run(arguments)``; only the module of the verb that was asked
+for is imported, so that a report starts without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fairseq_musc.errors import InputError
+from fairseq_musc.version import __version__
+
+
+class Verb(NamedTuple):
+    """One step: where it lives, and what it does in a line."""
+
+    module: str
+    summary: str
+
+
+VERBS = {
+    "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
+    "translate": Verb("fairseq_musc.translate.corpora", "corpora -> machine-translated corpora (MT, BT)"),
+    "binarize": Verb("fairseq_musc.data.binarize", "corpora -> data-bin"),
+    "predict": Verb("fairseq_musc.evaluate.predict", "checkpoint + data-bin -> predictions tables"),
+    "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
+    "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
+    "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
+    "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
+    "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status: 0, or 2 after an error that the user can mend."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="fairseq-musc",
+        description="The steps of translate-all between fairseq's own commands. Each reads and writes files.",
+        epilog=f"verbs, in the way of the data:\n{verbs}\n\n`fairseq-musc VERB --help` says what it reads and writes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the verbs below")
+    verb_name = parser.parse_args(argv[:1]).verb
+    verb = importlib.import_module(VERBS[verb_name].module)
+    verb_parser = argparse.ArgumentParser(
+        prog=f"fairseq-musc {verb_name}",
+        description=verb.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_arguments(verb_parser)
+    arguments = verb_parser.parse_args(argv[1:])
+    try:
+        verb.run(arguments)
+    except InputError as error:
+        print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From raw files to batches: corpora, readers, data-bin, pairs."""

@@ -1,0 +1,265 @@
+"""The corpus file: the first of the three contracts of this package.
+
+A corpus is one set of Table 1 of the paper in one language, e.g. ``T_trn_MT.de``: the training set that was
+machine-translated into German. On disk it is two files in one folder:
+
+``T_trn_MT.de.tsv``
+    UTF-8, one line a row, no quoting. The header is ``id label text`` or ``id label text text_pair``, with tabs
+    between. In the cells a backslash, a tab, a line feed and a carriage return are written ``\\\\``, ``\\t``, ``\\n``
+    and ``\\r``, so that every text comes back unchanged.
+
+``T_trn_MT.de.json``
+    What the rows are (dataset, labels in class order, the language the set stands for and the one its text is in), how
+    many they are, their checksum, and the provenance: what made the file, from what. It is written last: a corpus
+    without it is not there.
+
+Rows of corpora that belong together (S_trn and every T_trn_MT; T_tst.de and S_tst_MT.de) have the same ids in the
+same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fairseq_musc.errors import InputError
+from fairseq_musc.files import write_json, written_whole
+
+
+class Kind(NamedTuple):
+    """What a corpus name of Table 1 means."""
+
+    split: str
+    """``train``, ``valid`` or ``test``."""
+    side: str
+    """``S`` if the text is in the source language, ``T`` if it is in the target language."""
+    made_from: str | None
+    """The corpus that was translated to make this one; None for text that people wrote."""
+    notation: str
+    """How tables print it."""
+
+
+#: The paper's Table 1, and what it leaves unnamed: the validation sets, and the middle of a back-translation.
+CORPORA: dict[str, Kind] = {
+    "S_trn": Kind("train", "S", None, "S_trn"),
+    "T_trn": Kind("train", "T", None, "T_trn"),
+    "T_trn_MT": Kind("train", "T", "S_trn", "T_trn^MT"),
+    "S_trn_MT": Kind("train", "S", "T_trn", "S_trn^MT"),
+    "T_trn_BT": Kind("train", "T", "S_trn_MT", "T_trn^BT"),
+    "T_val": Kind("valid", "T", None, "T_val"),
+    "S_val_MT": Kind("valid", "S", "T_val", "S_val^MT"),
+    "T_tst": Kind("test", "T", None, "T_tst"),
+    "S_tst_MT": Kind("test", "S", "T_tst", "S_tst^MT"),
+}
+
+
+class Row(NamedTuple):
+    """One labelled text or text pair."""
+
+    id: str
+    label: str
+    text: str
+    text_pair: str | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A set of Table 1 in one language, in memory."""
+
+    name: str
+    """A key of :data:`CORPORA`."""
+    language: str
+    """The language that the set stands for in tables, e.g. ``de`` for T_tst.de and for S_tst_MT.de."""
+    text_language: str
+    """The language that the text is in: ``en`` for S_tst_MT.de."""
+    dataset: str
+    labels: tuple[str, ...]
+    """The label set in class order: ``labels[k]`` is class k of the classifier."""
+    rows: Sequence[Row]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What made it and from what; free keys, kept as they are."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a row holds two texts."""
+        return bool(self.rows) and self.rows[0].text_pair is not None
+
+    @property
+    def ids(self) -> list[str]:
+        """The row ids, in order."""
+        return [row.id for row in self.rows]
+
+
+FORMAT = 1
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_UNESCAPES = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
+
+
+def corpus_path(folder: str | Path, name: str, language: str) -> Path:
+    """Where the rows of a corpus lie: the one rule from name and language to path."""
+    if name not in CORPORA:
+        raise InputError(f"no corpus is called {name!r}; the names are {', '.join(CORPORA)}")
+    return Path(folder) / f"{name}.{language}.tsv"
+
+
+def corpus_exists(folder: str | Path, name: str, language: str) -> bool:
+    """Whether a corpus is there, whole."""
+    return corpus_path(folder, name, language).with_suffix(".json").exists()
+
+
+def escape(cell: str) -> str:
+    """The cell as it stands in a corpus file: without tabs and line ends."""
+    if not any(character in cell for character in _ESCAPES):
+        return cell
+    return "".join(_ESCAPES.get(character, character) for character in cell)
+
+
+def unescape(cell: str) -> str:
+    """The inverse of :func:`escape`.
+
+    Raises:
+        ValueError: a backslash is followed by something that :func:`escape` never writes.
+    """
+    if "\\" not in cell:
+        return cell
+    pieces, i = [], 0
+    while (j := cell.find("\\", i)) >= 0:
+        if j + 1 == len(cell) or cell[j + 1] not in _UNESCAPES:
+            raise ValueError(f"a backslash in a corpus file stands before one of \\ t n r, not in {cell[j : j + 2]!r}")
+        pieces += [cell[i:j], _UNESCAPES[cell[j + 1]]]
+        i = j + 2
+    return "".join([*pieces, cell[i:]])
+
+
+def write_corpus(folder: str | Path, corpus: Corpus) -> Path:
+    """Writes both files of a corpus, each whole or not at all, and returns the path of the rows.
+
+    Raises:
+        InputError: rows without or with a second text are mixed, an id stands twice, or a label is not of the set;
+            nothing is written then.
+    """
+    path = corpus_path(folder, corpus.name, corpus.language)
+    check_rows(corpus, where=path.name)
+    digest = hashlib.sha256()
+    with written_whole(path, "wb") as stream:
+        header = ("id", "label", "text", "text_pair")
+        for cells in [header if corpus.is_pair else header[:3], *corpus.rows]:
+            line = ("\t".join(escape(cell) for cell in cells if cell is not None) + "\n").encode()
+            digest.update(line)
+            stream.write(line)
+    about = {
+        "format": FORMAT,
+        "corpus": corpus.name,
+        "language": corpus.language,
+        "text_language": corpus.text_language,
+        "dataset": corpus.dataset,
+        "labels": list(corpus.labels),
+        "pair": corpus.is_pair,
+        "rows": len(corpus.rows),
+        "sha256": digest.hexdigest(),
+        "provenance": corpus.provenance,
+    }
+    write_json(path.with_suffix(".json"), about)
+    return path
+
+
+def check_rows(corpus: Corpus, where: str) -> None:
+    """Raises :class:`InputError` with every kind of mistake in the rows, each with its first example."""
+    problems = []
+    if not corpus.rows:
+        problems.append("it has no rows")
+    mixed = [row.id for row in corpus.rows if (row.text_pair is not None) != corpus.is_pair]
+    if mixed:
+        problems.append(f"{len(mixed)} rows have another number of texts than the first row; id {mixed[0]}")
+    unknown = [row for row in corpus.rows if row.label not in corpus.labels]
+    if unknown:
+        labels = ", ".join(corpus.labels)
+        problems.append(
+            f"{len(unknown)} rows have a label outside the set ({labels}); id {unknown[0].id}: {unknown[0].label!r}"
+        )
+    seen: set[str] = set()
+    twice = [row.id for row in corpus.rows if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
+    if twice:
+        problems.append(f"{len(twice)} ids stand more than once; the first is {twice[0]!r}")
+    if problems:
+        raise InputError.all_at_once(f"{where} cannot be a corpus:", problems)
+
+
+def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
+    """What stands in the JSON file of a corpus, without reading its rows.
+
+    Raises:
+        InputError: the corpus is not there, or was written by a later version.
+    """
+    path = corpus_path(folder, name, language).with_suffix(".json")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(sorted(other.stem for other in Path(folder).glob("*.json"))) or "nothing"
+        raise InputError(f"{folder} holds no corpus {name}.{language}; there is {there}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; make the corpus again") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        got = about.get("format") if isinstance(about, dict) else about
+        raise InputError(f"{path} has format {got!r}, this version reads {FORMAT}; make the corpus again")
+    return about
+
+
+def read_corpus(folder: str | Path, name: str, language: str) -> Corpus:
+    """Reads a corpus and holds it against its own row count and checksum.
+
+    Raises:
+        InputError: the corpus is missing, cut short, changed since it was written, or not UTF-8.
+    """
+    about = read_about(folder, name, language)
+    path = corpus_path(folder, name, language)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; make the corpus again") from None
+    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
+    if len(lines) != about["rows"]:
+        raise InputError(
+            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
+            "written; make the corpus again"
+        )
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); make the corpus again")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            cells = [unescape(cell) for cell in line.decode().split("\t")]
+            rows.append(Row(*cells))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+    return Corpus(
+        name=about["corpus"],
+        language=about["language"],
+        text_language=about["text_language"],
+        dataset=about["dataset"],
+        labels=tuple(about["labels"]),
+        rows=rows,
+        provenance=about["provenance"],
+    )
+
+
+def check_aligned(first: str, first_ids: Sequence[str], second: str, second_ids: Sequence[str]) -> None:
+    """Raises :class:`InputError` unless two corpora have the same ids in the same order.
+
+    The message gives both row counts, or the first row at which the ids part.
+    """
+    if len(first_ids) != len(second_ids):
+        raise InputError(
+            f"{first} has {len(first_ids)} rows and {second} has {len(second_ids)}: aligned sets need the same rows in "
+            "the same order; make the shorter one again"
+        )
+    for number, (a, b) in enumerate(zip(first_ids, second_ids, strict=True), start=1):
+        if a != b:
+            raise InputError(
+                f"row {number} has id {a!r} in {first} and {b!r} in {second}: aligned sets need the same rows in the "
+                "same order; make the second one again from the first"
+            )

@@ -1,0 +1,61 @@
+"""Installs fairseq_musc, with the three rooms that lie beside it in the repository as sub-packages.
+
+``criterions/``, ``tasks/`` and ``configs/`` stand at the top level of the repository and are installed as
+``fairseq_musc.criterions``, ``fairseq_musc.tasks`` and ``fairseq_musc.configs``, so that nothing but ``fairseq_musc``
+and the Hydra namespace ``hydra_plugins`` becomes importable.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = {}
+exec((HERE / "fairseq_musc" / "version.py").read_text(encoding="utf-8"), VERSION)
+
+setup(
+    name="fairseq-musc",
+    version=VERSION["__version__"],
+    description="translate-all and MUSC for multilingual sentence classification, as a fairseq plugin",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    package_dir={
+        "fairseq_musc": "fairseq_musc",
+        "fairseq_musc.criterions": "criterions",
+        "fairseq_musc.tasks": "tasks",
+        "fairseq_musc.configs": "configs",
+        "hydra_plugins.fairseq_musc_recipes": "hydra_plugins/fairseq_musc_recipes",
+    },
+    packages=[
+        *find_packages(include=["fairseq_musc", "fairseq_musc.*"]),
+        "fairseq_musc.criterions",
+        "fairseq_musc.tasks",
+        "fairseq_musc.configs",
+        "hydra_plugins.fairseq_musc_recipes",
+    ],
+    package_data={"fairseq_musc.configs": ["*.yaml"], "fairseq_musc": ["py.typed"]},
+    # fairseq is an extra: `fairseq-fixed` asks for torchaudio, and a torchaudio built for another torch breaks
+    # transformers. `make venv` (and docs/install.md) installs it without its dependencies.
+    install_requires=[
+        "hydra-core==1.3.2",
+        "omegaconf==2.3.0",
+        "numpy>=1.26",
+        "torch>=2.6",
+        "transformers>=4.57",
+        "sentencepiece>=0.2",
+        "sacremoses>=0.1.1",
+        "sacrebleu>=2.4",
+        "bitarray",
+        "regex",
+        "cffi",
+        "scikit-learn",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "easynmt": ["easynmt>=2.0.2", "transformers<5"],
+    },
+    entry_points={"console_scripts": ["fairseq-musc=fairseq_musc.cli:main"]},
+)
