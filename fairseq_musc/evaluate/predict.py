@@ -1,0 +1,184 @@
+"""Predicts corpora of a data-bin with a checkpoint.
+
+Reads a checkpoint that ``fairseq-hydra-train --config-name musc_...`` wrote, and corpora of a data-bin (T_tst and
+S_tst_MT, or what is asked for). The encoder's original folder and a network are not needed. Uses a GPU if there is one.
+
+Writes one predictions table for each corpus and language (``T_tst.de.tsv`` and ``.json``): ids, labels and a probability
+for each class, in the order of the corpus. A table that is there already, made by the same checkpoint from the same
+rows, is kept, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
+
+from fairseq_musc.data.corpus import CORPORA
+from fairseq_musc.errors import InputError
+from fairseq_musc.files import sha256
+from fairseq_musc.version import __version__
+
+if TYPE_CHECKING:
+    from fairseq_musc.data.databin import BinarizedCorpus, DataBinInfo
+    from fairseq_musc.models.checkpoint import TrainedClassifier
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fairseq-musc predict``."""
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="e.g. checkpoint_best.pt")
+    parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="the data-bin")
+    parser.add_argument("--predictions", required=True, type=Path, metavar="FOLDER", help="where the tables go")
+    parser.add_argument(
+        "--corpora",
+        nargs="+",
+        choices=list(CORPORA),
+        default=["T_tst", "S_tst_MT"],
+        metavar="CORPUS",
+        help="what to predict (default: T_tst S_tst_MT)",
+    )
+    parser.add_argument(
+        "--languages", nargs="+", metavar="LANG", help="in these languages only (default: all in the data-bin)"
+    )
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows at once (default: 128)")
+    parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predicts what is asked for and is not there yet."""
+    from fairseq_musc.data.databin import DataBinInfo, languages_of, open_corpus
+    from fairseq_musc.models.checkpoint import load_classifier
+
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch-size is {arguments.batch_size}; it is at least 1")
+    info = DataBinInfo.load(arguments.data)
+    wanted = []
+    for name in arguments.corpora:
+        found = languages_of(arguments.data, name)
+        languages = [language for language in arguments.languages or found if language in found]
+        if not languages:
+            asked = f" in {', '.join(arguments.languages)}" if arguments.languages else ""
+            there = f"only in {', '.join(found)}" if found else "in no language"
+            raise InputError(f"{arguments.data} holds {name}{asked}: {there}; make and binarize it first")
+        wanted += [(name, language) for language in languages]
+    trained = load_classifier(arguments.checkpoint)
+    check_fit(arguments.checkpoint, trained, arguments.data, info)
+    checkpoint_sha256 = sha256(arguments.checkpoint)
+    corpora = [open_corpus(arguments.data, *which) for which in wanted]
+    with _progress(sum(map(len, corpora))) as bar:
+        for corpus in corpora:
+            signature = Signature(
+                dataset=info.dataset,
+                corpus=corpus.name,
+                corpus_sha256=corpus.about["source_sha256"],
+                language=corpus.language,
+                labels=info.labels,
+                checkpoint=arguments.checkpoint.name,
+                checkpoint_sha256=checkpoint_sha256,
+                update=trained.num_updates,
+                seed=trained.seed,
+                version=__version__,
+                translator=translator_of(corpus.about["provenance"]),
+            )
+            bar.set_description(f"predict {corpus.name}.{corpus.language}")
+            if already_there(arguments.predictions, signature):
+                bar.update(len(corpus))
+                continue
+            probabilities = predict(
+                trained.model, corpus, info, arguments.batch_size, _device(arguments.cpu), bar.update
+            )
+            write_predictions(
+                arguments.predictions, Predictions(signature, corpus.ids, np.asarray(corpus.labels), probabilities)
+            )
+
+
+def check_fit(checkpoint: Path, trained: TrainedClassifier, data: Path, info: DataBinInfo) -> None:
+    """Raises :class:`InputError` with every way in which a checkpoint and a data-bin do not go together."""
+    problems = []
+    if trained.labels != info.labels:
+        problems.append(
+            f"the checkpoint has {len(trained.labels)} classes ({', '.join(trained.labels)}), the data-bin "
+            f"{len(info.labels)} ({', '.join(info.labels)})"
+        )
+    if trained.fingerprint != info.fingerprint:
+        problems.append(
+            f"the data-bin was made with another tokenizer ({info.tokenizer}) than that of the training data"
+        )
+    if trained.max_positions is not None and trained.max_positions < info.max_length:
+        problems.append(f"the encoder takes {trained.max_positions} tokens, rows were cut to {info.max_length}")
+    if problems:
+        raise InputError.all_at_once(f"{checkpoint} cannot predict {data} (give the data-bin made for it):", problems)
+
+
+def already_there(folder: Path, signature: Signature) -> bool:
+    """Whether a whole table with this signature is there."""
+    try:
+        return read_predictions(folder, signature.corpus, signature.language).signature == signature
+    except InputError:  # none yet, or damaged: it is made again
+        return False
+
+
+def translator_of(provenance: dict[str, Any]) -> str | None:
+    """How a signature names the translator of a corpus; None for text that people wrote."""
+    if "checkpoint_sha256" not in provenance:
+        return None
+    return f"{provenance['engine']}:{provenance['checkpoint_sha256'][:12]}"
+
+
+def predict(
+    model: Any, corpus: BinarizedCorpus, info: DataBinInfo, batch_size: int, device: str, progress: Any
+) -> np.ndarray:
+    """The probabilities of all rows of a corpus.
+
+    Rows are taken by length, so that little padding is computed, and come back in their own order.
+
+    Args:
+        model: the classifier, in eval mode.
+        corpus: n rows.
+        info: the data-bin's pad id and segments.
+        batch_size: rows at once.
+        device: where to compute, e.g. ``cuda``.
+        progress: called with the number of rows done since the last call.
+
+    Returns:
+        (n, C) float64.
+    """
+    import torch
+
+    from fairseq_musc.data.pairs import pad_view
+
+    model = model.to(device)
+    probabilities = np.full((len(corpus), model.classifier.out_features), np.nan)
+    with torch.inference_mode():
+        for rows in by_length(corpus.sizes, batch_size):
+            view = pad_view([corpus.tokens[i] for i in rows], [corpus.first_lengths[i] for i in rows], info.pad)
+            if not info.token_types:
+                del view["token_type_ids"]
+            view = {key: tensor.to(device, non_blocking=True) for key, tensor in view.items()}
+            logits = model(**view, project=False).logits
+            probabilities[rows] = logits.double().softmax(-1).cpu().numpy()
+            progress(len(rows))
+    return probabilities
+
+
+def by_length(sizes: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Row numbers in batches, longest rows first: what does not fit in memory fails at once."""
+    order = np.argsort(-np.asarray(sizes), kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _device(cpu: bool) -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+
+
+def _progress(total: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=" rows", mininterval=0.5)

@@ -1,0 +1,26 @@
+"""What several test files share: one tiny data-bin and one tiny encoder."""
+
+import os
+from typing import NamedTuple
+
+import pytest
+import tiny
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class TinyWorld(NamedTuple):
+    corpora: object
+    encoder: object
+    data: object
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Corpora of 37, 13 and 21 rows in en, de, fr; a BERT folder; a data-bin. Not to be written to."""
+    root = tmp_path_factory.mktemp("world")
+    tiny.make_corpora(root / "corpora")
+    tiny.make_encoder(root / "encoder")
+    tiny.binarize(root / "corpora", root / "data-bin", root / "encoder")
+    return TinyWorld(root / "corpora", root / "encoder", root / "data-bin")

@@ -1,0 +1,91 @@
+"""Whole training runs through fairseq's own entry point, tiny but real."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fairseq_musc.models.checkpoint import load_classifier
+
+
+def parameters(checkpoint):
+    return tiny.load(checkpoint)["model"]
+
+
+@pytest.mark.parametrize("terms", ["ce", "ce+sc", "ce+mu", "ce+sc+mu", "ce+mu+sc+musc"])
+def test_every_row_of_table_5_is_an_override(world, tmp_path, terms, caplog):
+    caplog.set_level("INFO")
+    tiny.train(world.data, world.encoder, tmp_path / "run", f"criterion.terms={terms}", "optimization.max_epoch=1")
+    line = next(record.getMessage() for record in caplog.records if record.name == "train_inner")
+    shown = {part.split("=")[0] for part in line.replace(",", "").split() if part.startswith("L_")}
+    assert shown == {f"L_{term}" for term in terms.split("+")}
+
+
+def test_a_run_stopped_and_resumed_equals_one_that_was_not(world, tmp_path):
+    one_epoch = ("optimization.max_epoch=1",)
+    three_epochs = ("optimization.max_epoch=3",)
+    tiny.train(world.data, world.encoder, tmp_path / "whole", *three_epochs)
+    tiny.train(world.data, world.encoder, tmp_path / "stopped", *one_epoch)
+    halfway = parameters(tmp_path / "stopped" / "checkpoint_last.pt")
+    tiny.train(world.data, world.encoder, tmp_path / "stopped", *three_epochs)
+    # in the middle of an epoch, too
+    tiny.train(world.data, world.encoder, tmp_path / "amid", "optimization.max_update=7")
+    tiny.train(world.data, world.encoder, tmp_path / "amid", *three_epochs)
+    whole = tiny.load(tmp_path / "whole" / "checkpoint_last.pt")
+    for name in ("stopped", "amid"):
+        resumed = tiny.load(tmp_path / name / "checkpoint_last.pt")
+        assert resumed["optimizer_history"][-1]["num_updates"] == 15  # 37 rows in batches of 8, three times
+        for key, value in whole["model"].items():
+            assert torch.equal(value, resumed["model"][key]), (name, key)
+        for key, state in whole["last_optimizer_state"]["state"].items():
+            assert torch.equal(state["exp_avg_sq"], resumed["last_optimizer_state"]["state"][key]["exp_avg_sq"])
+    assert any(not torch.equal(halfway[key], whole["model"][key]) for key in halfway)
+
+
+def test_seed_and_only_the_seed_decides(world, tmp_path):
+    runs = [
+        parameters(
+            tiny.train(
+                world.data, world.encoder, tmp_path / str(i), f"common.seed={seed}", *["optimization.max_epoch=1"]
+            )
+            / "checkpoint_last.pt"
+        )
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+    assert any(not torch.equal(runs[0][key], runs[2][key]) for key in runs[0])
+
+
+def test_a_checkpoint_is_rebuilt_without_its_folder_and_predicts_the_same(tmp_path):
+    tiny.make_corpora(tmp_path / "corpora")
+    tiny.make_encoder(tmp_path / "encoder")
+    tiny.binarize(tmp_path / "corpora", tmp_path / "data-bin", tmp_path / "encoder")
+    tiny.train(tmp_path / "data-bin", tmp_path / "encoder", tmp_path / "run", "optimization.max_epoch=1")
+    (tmp_path / "encoder").rename(tmp_path / "gone")
+    (tmp_path / "data-bin").rename(tmp_path / "moved")
+    trained = load_classifier(tmp_path / "run" / "checkpoint_best.pt")
+    assert trained.labels == ("0", "1")
+    state = parameters(tmp_path / "run" / "checkpoint_best.pt")
+    assert set(state) == set(trained.model.state_dict())
+    assert all(torch.equal(state[key], value) for key, value in trained.model.state_dict().items())
+    assert np.isfinite(state["classifier.weight"].numpy()).all()
+
+
+def test_it_learns(world, tmp_path):
+    """The made-up task is easy: a few hundred steps must lift the training accuracy far above chance."""
+    tiny.train(
+        world.data,
+        world.encoder,
+        tmp_path / "run",
+        "optimization.max_epoch=60",
+        "optimization.lr=[0.01]",
+        "criterion.lam=0.1",
+        "dataset.validate_interval=60",
+    )
+    trained = load_classifier(tmp_path / "run" / "checkpoint_last.pt")
+    from fairseq_musc.data.databin import DataBinInfo, open_corpus
+    from fairseq_musc.evaluate.predict import predict
+
+    corpus = open_corpus(world.data, "T_trn_MT", "de")
+    probabilities = predict(trained.model, corpus, DataBinInfo.load(world.data), 8, "cpu", lambda n: None)
+    assert (probabilities.argmax(1) == corpus.labels).mean() > 0.9
