@@ -39,9 +39,8 @@ def test_fairseq_s_own_reader_opens_it(world):
 
 
 def test_long_rows_are_cut_as_the_tokenizer_cuts_and_counted(world, tmp_path, capsys):
-    assert (
-        binarize("--corpora", world.corpora, "--data", tmp_path, "--tokenizer", world.encoder, "--max-length", 12) == 0
-    )
+    args = ("--corpora", world.corpora, "--data", tmp_path, "--tokenizer", world.encoder)
+    assert binarize(*args, "--max-length", 12) == 0
     tokenizer = AutoTokenizer.from_pretrained(world.encoder)
     corpus, binarized = read_corpus(world.corpora, "T_tst", "de"), open_corpus(tmp_path, "T_tst", "de")
     full = [len(tokenizer(row.text, row.text_pair)["input_ids"]) for row in corpus.rows]
@@ -49,7 +48,7 @@ def test_long_rows_are_cut_as_the_tokenizer_cuts_and_counted(world, tmp_path, ca
         expected = tokenizer(row.text, row.text_pair, truncation="longest_first", max_length=12)["input_ids"]
         assert binarized.tokens[i].tolist() == expected
     assert binarized.about["cut"] == sum(length > 12 for length in full) > 0
-    assert f"T_tst.de: {binarized.about['cut']} of 21 rows" in capsys.readouterr().err
+    assert f"T_tst.de: {binarized.about['cut']} of 21 rows" in capsys.readouterr().out
 
 
 def test_a_second_call_keeps_what_is_there_and_adds_what_is_new(world, tmp_path):

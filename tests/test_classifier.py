@@ -46,8 +46,10 @@ def by_hand(model, mixed_embeddings, mask):
     blocked = (1.0 - mask[:, None, None, :].float()) * -1e9
     for layer in bert.encoder.layer:
         attention = layer.attention.self
-        split = lambda x: x.view(*x.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)  # noqa: E731
-        q, k, v = (split(part(hidden)) for part in (attention.query, attention.key, attention.value))
+        q, k, v = (
+            part(hidden).unflatten(-1, (bert.config.num_attention_heads, -1)).transpose(1, 2)
+            for part in (attention.query, attention.key, attention.value)
+        )
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + blocked).softmax(-1)
         context = (weights @ v).transpose(1, 2).flatten(2)
         output = layer.attention.output

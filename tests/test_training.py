@@ -5,6 +5,8 @@ import pytest
 import tiny
 import torch
 
+from fairseq_musc.data.databin import DataBinInfo, open_corpus
+from fairseq_musc.evaluate.predict import predict
 from fairseq_musc.models.checkpoint import load_classifier
 
 
@@ -43,15 +45,11 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(world, tmp_path):
 
 
 def test_seed_and_only_the_seed_decides(world, tmp_path):
-    runs = [
-        parameters(
-            tiny.train(
-                world.data, world.encoder, tmp_path / str(i), f"common.seed={seed}", *["optimization.max_epoch=1"]
-            )
-            / "checkpoint_last.pt"
-        )
-        for i, seed in enumerate((1, 1, 2))
-    ]
+    runs = []
+    for i, seed in enumerate((1, 1, 2)):
+        options = (f"common.seed={seed}", "optimization.max_epoch=1")
+        run = tiny.train(world.data, world.encoder, tmp_path / str(i), *options)
+        runs.append(parameters(run / "checkpoint_last.pt"))
     assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
     assert any(not torch.equal(runs[0][key], runs[2][key]) for key in runs[0])
 
@@ -77,15 +75,12 @@ def test_it_learns(world, tmp_path):
         world.data,
         world.encoder,
         tmp_path / "run",
-        "optimization.max_epoch=60",
+        "optimization.max_epoch=20",
         "optimization.lr=[0.01]",
         "criterion.lam=0.1",
-        "dataset.validate_interval=60",
+        "dataset.validate_interval=20",
     )
     trained = load_classifier(tmp_path / "run" / "checkpoint_last.pt")
-    from fairseq_musc.data.databin import DataBinInfo, open_corpus
-    from fairseq_musc.evaluate.predict import predict
-
     corpus = open_corpus(world.data, "T_trn_MT", "de")
     probabilities = predict(trained.model, corpus, DataBinInfo.load(world.data), 8, "cpu", lambda n: None)
     assert (probabilities.argmax(1) == corpus.labels).mean() > 0.9

@@ -1,11 +1,12 @@
 """Predicts corpora of a data-bin with a checkpoint.
 
 Reads a checkpoint that ``fairseq-hydra-train --config-name musc_...`` wrote, and corpora of a data-bin (T_tst and
-S_tst_MT, or what is asked for). The encoder's original folder and a network are not needed. Uses a GPU if there is one.
+S_tst_MT, or what is asked for). The encoder's original folder and a network are not needed. Uses a GPU if there is
+one.
 
-Writes one predictions table for each corpus and language (``T_tst.de.tsv`` and ``.json``): ids, labels and a probability
-for each class, in the order of the corpus. A table that is there already, made by the same checkpoint from the same
-rows, is kept, so that a run that was stopped goes on where it was.
+Writes one predictions table for each corpus and language (``T_tst.de.tsv`` and ``.json``): ids, labels and a
+probability for each class, in the order of the corpus. A table that is there already, made by the same checkpoint from
+the same rows, is kept, so that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 
 from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.errors import InputError
+from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
 from fairseq_musc.version import __version__
 
@@ -105,9 +106,7 @@ def check_fit(checkpoint: Path, trained: TrainedClassifier, data: Path, info: Da
             f"{len(info.labels)} ({', '.join(info.labels)})"
         )
     if trained.fingerprint != info.fingerprint:
-        problems.append(
-            f"the data-bin was made with another tokenizer ({info.tokenizer}) than that of the training data"
-        )
+        problems.append(f"the data-bin was made with another tokenizer ({info.tokenizer}) than the training data")
     if trained.max_positions is not None and trained.max_positions < info.max_length:
         problems.append(f"the encoder takes {trained.max_positions} tokens, rows were cut to {info.max_length}")
     if problems:

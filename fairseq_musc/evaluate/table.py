@@ -1,0 +1,247 @@
+"""The predictions table: the third of the three contracts of this package.
+
+It holds what one checkpoint says about one corpus in one language: a probability a class for every row. On disk it is
+two files in one folder:
+
+``T_tst.de.tsv``
+    UTF-8, one line a row, rows in the order of the corpus. The header is ``id language corpus label`` and one ``p_``
+    column a class, ``p_<label>``, in class order, with tabs between. Ids and labels are escaped as in a corpus file.
+    A probability is the shortest decimal number that reads back as the same 64-bit float.
+
+``T_tst.de.json``
+    The signature (:class:`Signature`), the number of rows and the checksum of the other file. It is written last: a
+    table without it is not there.
+
+The corpus is a name of Table 1 or one of :data:`ENSEMBLES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairseq_musc.data.corpus import CORPORA, escape, unescape
+from fairseq_musc.errors import InputError
+from fairseq_musc.files import write_json, written_whole
+
+#: Split to the name under which the ensemble of its corpora stands in tables.
+ENSEMBLES = {"valid": "Ens_val", "test": "Ens"}
+
+FORMAT = 1
+#: How far from 1 the probabilities of a row may sum up: softmax in 32-bit floats stays well below.
+SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a figure from a table can be traced back to."""
+
+    dataset: str
+    corpus: str
+    language: str
+    """The language that the corpus stands for: ``de`` for T_tst.de and for S_tst_MT.de."""
+    labels: tuple[str, ...]
+    """The label set in class order."""
+    checkpoint: str
+    """The file name of the checkpoint, without its folder."""
+    checkpoint_sha256: str
+    update: int
+    """The number of optimiser steps the checkpoint was saved after."""
+    seed: int
+    """The seed of its training."""
+    version: str
+    """The version of this package that predicted."""
+    corpus_sha256: str | None = None
+    """The checksum of the corpus file that was predicted; None for an ensemble."""
+    translator: str | None = None
+    """What translated the corpus, e.g. a name and a hash; None for text that people wrote."""
+    members: dict[str, float] = field(default_factory=dict)
+    """For an ensemble: the corpora whose probabilities were averaged, and their weights."""
+    member_sha256: dict[str, str] = field(default_factory=dict)
+    """For an ensemble: the checksum of each member's table, by corpus."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A predictions table in memory: n rows, C classes."""
+
+    signature: Signature
+    ids: Sequence[str]
+    labels: NDArray[np.integer[Any]]
+    """The right classes, as places in ``signature.labels``; shape (n,)."""
+    probabilities: NDArray[np.float64]
+    """Shape (n, C)."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, e.g. ``T_tst.de``."""
+        return f"{self.signature.corpus}.{self.signature.language}"
+
+
+def accuracy(predictions: Predictions) -> float:
+    """The share of rows, in [0, 1], whose most probable class is the right one."""
+    return right(predictions) / len(predictions.ids)
+
+
+def right(predictions: Predictions) -> int:
+    """The number of rows whose most probable class is the right one; of equally probable classes the lowest counts."""
+    return int((predictions.probabilities.argmax(axis=1) == predictions.labels).sum())
+
+
+def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
+    """Where the rows of a table lie."""
+    names = [*CORPORA, *ENSEMBLES.values()]
+    if corpus not in names:
+        raise InputError(f"no table is for a corpus {corpus!r}; the names are {', '.join(names)}")
+    return Path(folder) / f"{corpus}.{language}.tsv"
+
+
+def table_bytes(predictions: Predictions) -> bytes:
+    """The rows file of a table."""
+    signature = predictions.signature
+    lines = [["id", "language", "corpus", "label", *(f"p_{escape(label)}" for label in signature.labels)]]
+    for row_id, label, row in zip(predictions.ids, predictions.labels, predictions.probabilities, strict=True):
+        cells = [row_id, signature.language, signature.corpus, signature.labels[label]]
+        lines.append([*map(escape, cells), *(repr(float(probability)) for probability in row)])
+    return "".join("\t".join(cells) + "\n" for cells in lines).encode()
+
+
+def table_sha256(predictions: Predictions) -> str:
+    """The SHA-256 of :func:`table_bytes`: what the signature of an ensemble calls its member."""
+    return hashlib.sha256(table_bytes(predictions)).hexdigest()
+
+
+def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
+    """Writes both files of a table, each whole or not at all, and returns the path of the rows.
+
+    Raises:
+        InputError: :func:`check_predictions` finds something, or the corpus itself lies in ``folder``, under the same
+            name as the table; nothing is written then.
+    """
+    signature = predictions.signature
+    path = predictions_path(folder, signature.corpus, signature.language)
+    check_predictions(predictions, where=path.name)
+    if path.with_suffix(".json").exists() and "signature" not in json.loads(path.with_suffix(".json").read_bytes()):
+        raise InputError(f"{path} is a corpus, which the predictions would replace; give another folder for them")
+    data = table_bytes(predictions)
+    with written_whole(path, "wb") as stream:
+        stream.write(data)
+    about = {
+        "format": FORMAT,
+        "signature": asdict(signature),
+        "rows": len(predictions.ids),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write_json(path.with_suffix(".json"), about)
+    return path
+
+
+def check_predictions(predictions: Predictions, where: str) -> None:
+    """Raises :class:`InputError` with every kind of mistake in the rows, each with its first example.
+
+    A row is wrong if its id stands twice, its class is not in the label set, or its numbers are not probabilities.
+    """
+    ids, labels, probabilities = predictions.ids, predictions.labels, predictions.probabilities
+    classes = len(predictions.signature.labels)
+    if labels.shape != (len(ids),) or probabilities.shape != (len(ids), classes):
+        raise InputError(
+            f"{where} cannot be a predictions table: {len(ids)} ids and {classes} classes need labels of shape "
+            f"{(len(ids),)} and probabilities of shape {(len(ids), classes)}, got {labels.shape} and "
+            f"{probabilities.shape}"
+        )
+    if not len(ids):
+        raise InputError(f"{where} cannot be a predictions table: it has no rows")
+    finite = np.isfinite(probabilities).all(axis=1)
+    off = np.zeros(len(ids), dtype=bool)
+    off[finite] = (abs(probabilities[finite].sum(axis=1) - 1) > SUM_TOLERANCE) | (probabilities[finite] < 0).any(axis=1)
+    _, first = np.unique(np.asarray(ids, dtype=object), return_index=True)
+    again = np.ones(len(ids), dtype=bool)
+    again[first] = False
+    outside = (labels < 0) | (labels >= classes)
+
+    def probabilities_of(row: int) -> str:
+        return ", ".join(repr(float(probability)) for probability in probabilities[row])
+
+    kinds: list[tuple[Any, str, Callable[[int], str]]] = [
+        (~finite, "are not finite; the checkpoint is broken or its training diverged", probabilities_of),
+        (off, "are not probabilities: they need to be 0 or more and sum up to 1", probabilities_of),
+        (outside, f"is not a class; there are {classes}, from 0", lambda row: str(labels[row])),
+        (again, "is an id that stands twice", lambda row: repr(ids[row])),
+    ]
+    problems = [
+        f"row {rows[0] + 1} (id {ids[rows[0]]!r}): {got(int(rows[0]))} {what} ({len(rows)} such rows)"
+        for wrong, what, got in kinds
+        if len(rows := np.flatnonzero(wrong))
+    ]
+    if problems:
+        raise InputError.all_at_once(f"{where} cannot be a predictions table:", problems)
+
+
+def list_predictions(folder: str | Path) -> list[tuple[str, str]]:
+    """Corpus and language of every table in a folder, sorted."""
+    found = []
+    for path in Path(folder).glob("*.json"):
+        corpus, _, language = path.stem.partition(".")
+        if language and (corpus in CORPORA or corpus in ENSEMBLES.values()):
+            found.append((corpus, language))
+    return sorted(found)
+
+
+def read_predictions(folder: str | Path, corpus: str, language: str) -> Predictions:
+    """Reads a table and holds it against its own row count and checksum.
+
+    Raises:
+        InputError: the table is missing, cut short, changed since it was written, or of a later version.
+    """
+    path = predictions_path(folder, corpus, language)
+    about = _read_about(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; predict again") from None
+    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
+    if len(lines) != about["rows"]:
+        raise InputError(
+            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
+            "written; predict again"
+        )
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); predict again")
+    signature = Signature(**{**about["signature"], "labels": tuple(about["signature"]["labels"])})
+    class_of = {label: place for place, label in enumerate(signature.labels)}
+    cells = [line.decode().split("\t") for line in lines]
+    try:
+        predictions = Predictions(
+            signature=signature,
+            ids=[unescape(row[0]) for row in cells],
+            labels=np.array([class_of[unescape(row[3])] for row in cells], dtype=np.int64),
+            probabilities=np.array([[float(cell) for cell in row[4:]] for row in cells], dtype=np.float64),
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} does not go with {path.with_suffix('.json').name}: {error}; predict again") from None
+    check_predictions(predictions, where=str(path))
+    return predictions
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    about_path = path.with_suffix(".json")
+    try:
+        about = json.loads(about_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(f"{corpus}.{language}" for corpus, language in list_predictions(path.parent)) or "nothing"
+        raise InputError(f"{path.parent} holds no predictions {path.stem}; there is {there}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{about_path} cannot be read: {error}; predict again") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT or "signature" not in about:
+        got = about.get("format") if isinstance(about, dict) else about
+        raise InputError(
+            f"{about_path} is not about a predictions table of format {FORMAT} (its format is {got!r}); predict again"
+        )
+    return about
