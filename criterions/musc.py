@@ -144,11 +144,13 @@ class MuscCriterion(FairseqCriterion):
 
     def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> "Views":
         """All views of a batch in one encoder pass."""
-        plain = sample["views"]
+        # Where processes have uneven numbers of batches fairseq hands out a stand-in, which may be one of validation,
+        # with more languages and perhaps one view; its gradient is thrown away, but it has to pass.
+        plain = sample["views"] if len(sample["views"]) == 2 else sample["views"] * 2
         mixed = bool(MIXED_TERMS & set(self.terms))
         device = sample["labels"].device
-        # One draw for every side and language of the run, whichever are in this batch.
-        alpha = draw_alpha((len(plain), T), self.mixup_beta)[:, [g for g, _ in sample["groups"]]]
+        # As many draws in every step, so that what is drawn later does not hang on which languages are used up.
+        alpha = draw_alpha((len(plain), max(T, len(sizes))), self.mixup_beta)[:, : len(sizes)]
         inputs = joined_views([*plain, *plain] if mixed else plain, self.task.info.pad)
         mixing = mix_within_groups(sizes, list(alpha), device) if mixed else None
         encoded = model(**inputs, mixing=mixing, project=bool(CONTRASTIVE_TERMS & set(self.terms)))

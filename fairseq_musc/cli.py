@@ -30,6 +30,7 @@ VERBS = {
     "predict": Verb("fairseq_musc.evaluate.predict", "checkpoint + data-bin -> predictions tables"),
     "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
+    "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
     "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),

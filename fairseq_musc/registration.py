@@ -6,19 +6,12 @@ explicit, so that a reader sees all of it.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import OmegaConf
 
-import fairseq_musc
 import fairseq_musc.criterions.musc
 import fairseq_musc.models.classifier
-import fairseq_musc.tasks.musc
+import fairseq_musc.tasks.musc  # noqa: F401
+from fairseq_musc.user_dir.show import user_dir
 
-
-def package_dir() -> str:
-    """The folder for ``common.user_dir``: processes that training spawns find the components through it."""
-    return str(Path(fairseq_musc.__path__[0]))
-
-
-OmegaConf.register_new_resolver("fairseq_musc_dir", package_dir, replace=True)
+# Recipes say `common.user_dir: ${fairseq_musc_dir:}`; processes that training spawns find the components through it.
+OmegaConf.register_new_resolver("fairseq_musc_dir", user_dir, replace=True)
