@@ -1,0 +1,108 @@
+# make help            what there is to make
+# make VENV=path ...   with an environment elsewhere
+# make PYTHON=path ... with an interpreter that is not found by itself
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
+# checkout on the path, where fairseq_musc lies without the parts that setup.py maps into it.
+IN_VENV := PATH="$(BIN):$$PATH"
+
+# One empty file for each step of the installation that is done.
+DONE := $(VENV)/.done
+# Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
+WHEELS := .cache/wheels
+
+.PHONY: help venv demo test test-long check wheel clean python-path FORCE
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(DONE)/project  ## the environment in .venv (VENV=path: elsewhere); nothing is done twice
+
+demo: venv  ## the whole way on made-up data, from raw files to the table (minutes)
+	@$(IN_VENV) scripts/demo.sh
+
+test: venv  ## the test suite
+	@$(IN_VENV) pytest -m "not long"
+
+test-long: venv  ## the tests that take minutes each
+	@$(IN_VENV) pytest -m long
+
+check: venv  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: venv  ## dist/fairseq_musc-VERSION-py3-none-any.whl
+	@rm -rf build/lib  # what an earlier build left there would be packed as well
+	@$(PIP) --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+python-path:
+	@echo $(BIN)/python
+
+clean:  ## takes away the environment and what was built; compiled fairseq wheels in .cache stay
+	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+	@rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +
+
+# --- the environment, step by step -----------------------------------------------------------------------------------
+
+$(DONE)/python:
+	@for candidate in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+		echo "make venv: Python 3.11 or later is needed; tried: $(or $(PYTHON),python3.11 python3 python3.12 python3.13)." >&2; \
+		echo "Install one, or name it: make venv PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	echo "== an environment in $(VENV), with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/requirements: requirements.txt $(DONE)/python
+	@echo "== the versions of requirements.txt (the largest is torch; minutes)"
+	@$(PIP) install --requirement requirements.txt
+	@touch $@
+
+$(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
+	@wheels=$(WHEELS)/torch-$$($(BIN)/python -c 'import torch; print(torch.__version__)'); \
+	from_wheels="install --quiet --no-deps --no-index --only-binary :all: --find-links $$wheels"; \
+	if ! $(PIP) $$from_wheels --requirement requirements-fairseq.txt 2>/dev/null; then \
+		echo "== compiling fairseq, once (about 3 minutes on 2 cores)"; \
+		if ! command -v "$${CXX:-c++}" >/dev/null; then \
+			echo "make venv: fairseq is compiled, which needs a C++ compiler (Debian, Ubuntu: the package g++)." >&2; exit 1; \
+		fi; \
+		$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+			header = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); \
+			header.exists() or sys.exit(f"make venv: fairseq is compiled, which needs {header} (Debian, Ubuntu: python3-dev)")'; \
+		$(IN_VENV) $(PIP) --quiet --no-cache-dir wheel --no-deps --no-build-isolation --wheel-dir $$wheels \
+			--requirement requirements-fairseq.txt; \
+		$(PIP) $$from_wheels --requirement requirements-fairseq.txt; \
+	fi
+	@touch $@
+
+# The editable install is strict (setup.cfg): a link for every file that was there when it was made. So the list of
+# files is kept, and the project is installed again when it has changed, or when the links (in build/) are gone.
+$(DONE)/files: FORCE | $(DONE)/fairseq
+	@files=$$(find fairseq_musc criterions tasks configs hydra_plugins -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
+	if ! compgen -G "build/__editable__.fairseq_musc-*/fairseq_musc/__init__.py" >/dev/null || [ "$$files" != "$$(cat $@ 2>/dev/null)" ]; \
+	then echo "$$files" > $@; fi
+
+$(DONE)/project: $(DONE)/files setup.py setup.cfg pyproject.toml fairseq_musc/version.py | $(DONE)/fairseq
+	@echo "== this project, editable"
+	@$(PIP) install --no-deps --no-build-isolation --editable . >$(DONE)/log 2>&1 || { cat $(DONE)/log >&2; exit 1; }
+	@cd / && $(BIN)/python -c 'from importlib.util import find_spec; from hydra.core.plugins import Plugins; \
+		parts = ["criterions", "tasks", "configs"]; \
+		lost = [part for part in parts if not find_spec(f"fairseq_musc.{part}")]; \
+		assert not lost, f"not importable after the installation: {lost}"; \
+		plugins = [plugin.__module__ for plugin in Plugins.instance().discover()]; \
+		assert "hydra_plugins.fairseq_musc_recipes.search_path" in plugins, "Hydra does not find our recipes"'
+	@touch $@
