@@ -40,7 +40,7 @@ def check_pickled_classes(checkpoint: str | os.PathLike[str]) -> None:
     if refused:
         allowed = ", ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in PICKLED_CLASSES)
         raise InputError(
-            f"{checkpoint} pickles {', '.join(sorted(refused))}, which could run code when it is loaded; allowed beyond "
-            f"torch's own are {allowed}. Take the checkpoint from where it was published, or save it again without "
-            "these objects"
+            f"{checkpoint} pickles {', '.join(sorted(refused))}, which could run code when it is loaded; allowed "
+            f"beyond torch's own are {allowed}. Take the checkpoint from where it was published, or save it again "
+            "without these objects"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,19 +37,24 @@ def _argv(argv: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet(module: str) -> Iterator[None]:
-    """Silences the lines that print whole configurations; warnings and the progress bar stay.
+    """Silences the lines that print whole configurations and Hydra's notes on fairseq's old style; the bar stays.
 
     A handler on the root logger keeps ``fairseq_cli.generate`` from making its results file the place for all logging
     of this process; the log file that ``fairseq_cli.preprocess`` opens is closed again.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    loggers = [logging.getLogger(name) for name in (module, "fairseq.tasks", "fairseq.data")]
+    loggers = [logging.getLogger(name) for name in (module, "fairseq.tasks", "fairseq.data", "hydra")]
+    # it warns that languages are ordered by name, which decides nothing when the dictionary is fixed
+    loggers.append(logging.getLogger("fairseq.data.multilingual.multilingual_data_manager"))
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
+    loggers[-1].setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
     finally:
         for logger, level, handlers in before:
             logger.setLevel(level)

@@ -121,8 +121,8 @@ def translate(
     source_lang: str,
     target_lang: str,
     translator: Translator,
-    decoding: Decoding = Decoding(),  # noqa: B008 - frozen
-    device: Device = Device(),  # noqa: B008 - frozen
+    decoding: Decoding = Decoding(),
+    device: Device = Device(),
 ) -> Translation:
     """Translates texts, each to one text in the same place.
 
@@ -252,6 +252,7 @@ def generate_arguments(
         *("--beam", str(decoding.beam)),
         *("--max-len-a", str(decoding.max_len_a), "--max-len-b", str(decoding.max_len_b)),
         *("--batch-size", str(device.batch_size)),
+        *("--num-workers", "0"),  # a worker's shutdown takes 5 s, and the batches are ready in memory
     ]
     return arguments + ["--cpu"] * device.cpu + ["--fp16"] * device.fp16
 
