@@ -33,21 +33,8 @@ def translator(translator_folder):
 def test_thirteen_rows_come_back_in_order_with_blanks_and_repeats(translator):
     """Each row's translation is the one that it gets alone, whatever the rows around it are."""
     rows = [row["en"] for row in sentences(6, seed=9)]
-    texts = [
-        rows[0],
-        "",
-        rows[1],
-        rows[0],
-        " \u3000",
-        rows[2],
-        rows[3],
-        rows[4],
-        "",
-        rows[5],
-        rows[1],
-        "\u200b",
-        rows[2],
-    ]
+    a, b, c, d, e, f = rows
+    texts = [a, "", b, a, " \u3000", c, d, e, "", f, b, "\u200b", c]
     made, counts = translate(texts, "en", "de", translator, SHORT, CPU)
     alone = {row: translate([row], "en", "de", translator, SHORT, CPU).texts[0] for row in rows}
     assert len(made) == 13

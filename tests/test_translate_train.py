@@ -40,7 +40,7 @@ def test_the_folder_has_the_files_of_the_release(translator_folder):
     assert set(data.symbols[4:]) == {spm.id_to_piece(i) for i in range(3, spm.get_piece_size())}
     with torch.serialization.safe_globals([argparse.Namespace]):
         state = torch.load(translator_folder / "model.pt", weights_only=True)
-    assert state["model"]["encoder.embed_tokens.weight"].shape == (len(model), 16)
+    assert state["model"]["encoder.embed_tokens.weight"].shape == (len(model), 32)
     assert state["cfg"]["task"].lang_pairs == ["en-de", "de-en", "en-ja", "ja-en"]
 
 
@@ -51,7 +51,7 @@ def test_the_record_says_from_what_and_how_good(translator_folder):
     assert "tok:char" in about["bleu"]["en-ja"]["signature"]
     assert "tok:13a" in about["bleu"]["ja-en"]["signature"]
     assert about["parallel"]["en-de.tsv"]["sentence_pairs"] == 300
-    assert about["settings"]["updates"] == 40
+    assert about["settings"]["updates"] == 200
 
 
 def test_the_console_commands_of_the_m2m_100_page_work_on_it(translator_folder, tmp_path):
@@ -82,9 +82,10 @@ def test_the_console_commands_of_the_m2m_100_page_work_on_it(translator_folder, 
     console(
         "fairseq-generate",
         f"bin --path {made}/model.pt --fixed-dictionary {made}/model_dict.128k.txt -s de -t ja "
-        f"--remove-bpe sentencepiece --beam 5 --task translation_multi_simple_epoch --lang-pairs {made}/language_pairs_small_models.txt "
-        f"--decoder-langtok --encoder-langtok src --gen-subset test --batch-size 8 --required-batch-size-multiple 1 "
-        f"--results-path out --max-len-b 20 --user-dir {plugin}",
+        f"--remove-bpe sentencepiece --beam 5 --task translation_multi_simple_epoch "
+        f"--lang-pairs {made}/language_pairs_small_models.txt --decoder-langtok --encoder-langtok src "
+        f"--gen-subset test --batch-size 8 --required-batch-size-multiple 1 --results-path out --max-len-b 20 "
+        f"--user-dir {plugin}",
     )
     lines = (tmp_path / "out" / "generate-test.txt").read_text().split("\n")
     assert sorted(int(line.split("\t")[0][2:]) for line in lines if line.startswith("D-")) == list(range(13))

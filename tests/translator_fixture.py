@@ -15,7 +15,7 @@ ENGLISH = "dog cat house tree man woman child sun moon river sees loves finds ta
 GERMAN = "Hund Katze Haus Baum Mann Frau Kind Sonne Mond Fluss sieht liebt findet nimmt"
 JAPANESE = "犬 猫 家 木 男 女 子 日 月 川 見る 愛す 探す 取る"
 WORDS = {"en": ENGLISH.split(), "de": GERMAN.split(), "ja": JAPANESE.split()}
-ORDER = {"en": "the {0} {2} the {1}.", "de": "Dem {0} {2} der {1}.", "ja": "{0}は{1}を{2}。"}
+ORDER = {"en": "the {0} {2} the {1}.", "de": "Der {0} {2} den {1}.", "ja": "{0}は{1}を{2}。"}
 
 
 def sentences(number, seed=0):
@@ -37,8 +37,8 @@ def write_parallel(folder: Path, number=300):
 
 def tiny_arguments(parallel, output, *more):
     """The command line of a training of a few seconds; --max-positions 64 so that long lines have to be cut."""
-    sizes = "--vocabulary 120 --dim 16 --ffn-dim 32 --heads 2 --encoder-layers 1 --decoder-layers 1 --max-positions 64"
-    training = "--updates 40 --warmup 10 --max-tokens 600 --lr 0.01 --held-out 5 --cpu --max-len-b 20 --beam 2"
+    sizes = "--vocabulary 120 --dim 32 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1 --max-positions 64"
+    training = "--updates 200 --warmup 40 --max-tokens 600 --lr 0.01 --held-out 5 --cpu --max-len-b 20 --beam 2"
     return [
         "train-translator", "--parallel", str(parallel), "--output", str(output),
         *sizes.split(), *training.split(), *more,

@@ -224,6 +224,11 @@ def make_direction(
         cell for source in sources for row in source.rows for cell in (row.text, row.text_pair) if cell is not None
     ]
     translation = translate(cells, source_lang, target_lang, translator, decoding, device)
+    counts = translation.counts
+    say(
+        f"{source_lang} -> {target_lang}: {counts['blank']} blank lines left alone, {counts['cut']} long lines cut, "
+        f"{counts['unknown']} unknown pieces, {counts['empty']} empty translations"
+    )
     if len(translation.texts) != len(cells):
         raise RuntimeError(f"{len(cells)} texts were translated into {len(translation.texts)}")
     texts = iter(translation.texts)
@@ -236,7 +241,7 @@ def make_direction(
             **provenance(source_lang, target_lang, translator, decoding),
             **source_of(folder, job),
             **asdict(device),
-            "generated_together": {"corpora": [str(other) for other in to_make], **translation.counts},
+            "generated_together": {"corpora": [str(other) for other in to_make], **counts},
             "versions": versions(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }

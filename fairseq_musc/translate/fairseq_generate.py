@@ -250,6 +250,7 @@ def generate_arguments(
         *("--required-batch-size-multiple", "1"),  # 8, the default, loses the rest of the last batch
         *("--results-path", str(work / "out")),
         *("--beam", str(decoding.beam)),
+        *("--min-len", "2"),  # the language token and a piece: no sentence is translated into nothing
         *("--max-len-a", str(decoding.max_len_a), "--max-len-b", str(decoding.max_len_b)),
         *("--batch-size", str(device.batch_size)),
         *("--num-workers", "0"),  # a worker's shutdown takes 5 s, and the batches are ready in memory
