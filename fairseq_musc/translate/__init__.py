@@ -1,0 +1,1 @@
+"""Machine translation through fairseq's own commands and its m2m_100 release."""

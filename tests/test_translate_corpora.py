@@ -1,0 +1,186 @@
+"""translate: corpora from corpora, kept when nothing has changed, never replaced unasked."""
+
+import datetime
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from translator_fixture import sentences
+
+from fairseq_musc.cli import main
+from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
+from fairseq_musc.files import sha256
+from fairseq_musc.translate.corpora import Job, plan
+
+pytest_plugins = ["translator_fixture"]
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def write(folder, name, language, number=5, seed=0, pair=True, blank=2):
+    """A corpus of ``number`` rows in its own language; row ``blank`` holds a blank text."""
+    texts = ["" if i == blank else row[language] for i, row in enumerate(sentences(number, seed))]
+    pairs = [row[language] for row in sentences(number, seed + 1)] if pair else [None] * number
+    rows = [Row(f"r{i}", str(i % 2), *cells) for i, cells in enumerate(zip(texts, pairs, strict=True))]
+    write_corpus(folder, Corpus(name, language, language, "toy", ("0", "1"), rows, {"read": "by hand"}))
+
+
+def command(corpora, translator, *more):
+    decoding = ["--beam", "2", "--max-len-b", "12", "--cpu"]
+    return ["translate", "--corpora", str(corpora), "--translator", str(translator), *decoding, *more]
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    folder = tmp_path / "corpora"
+    write(folder, "S_trn", "en", 5)
+    write(folder, "T_tst", "de", 4, seed=20)
+    write(folder, "T_tst", "en", 4, seed=20)
+    write(folder, "T_tst", "ja", 4, seed=20)
+    write(folder, "T_val", "de", 3, seed=40, pair=False)
+    return folder
+
+
+def made(folder):
+    return sorted(path.stem for path in folder.glob("*_[MB]T.*.json"))
+
+
+def test_every_corpus_that_can_be_made_is_made_from_the_right_one(corpora, translator_folder, capsys):
+    assert main(command(corpora, translator_folder, "--make", "T_trn_MT", "S_val_MT", "S_tst_MT")) == 0
+    assert made(corpora) == ["S_tst_MT.de", "S_tst_MT.ja", "S_val_MT.de", "T_trn_MT.de", "T_trn_MT.ja"]
+    assert capsys.readouterr().err.count(" sentences") == 4  # directions: T_val.de and T_tst.de went together
+    source = read_corpus(corpora, "S_trn", "en")
+    target = read_corpus(corpora, "T_trn_MT", "ja")
+    assert target.ids == source.ids
+    assert [row.label for row in target.rows] == [row.label for row in source.rows]
+    assert (target.language, target.text_language, target.dataset, target.labels) == ("ja", "ja", "toy", ("0", "1"))
+    assert target.rows[2].text == ""
+    assert all(row.text for row in target.rows if row.id != "r2")
+    assert all(row.text_pair for row in target.rows)
+    japanese = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
+    assert all(japanese.search(row.text + row.text_pair) for row in target.rows), "and into the right language"
+    assert not any(japanese.search(row.text + row.text_pair) for row in read_corpus(corpora, "S_tst_MT", "ja").rows)
+    test = read_corpus(corpora, "S_tst_MT", "de")
+    assert (test.language, test.text_language) == ("de", "en")
+    assert not read_corpus(corpora, "S_val_MT", "de").is_pair
+
+
+def test_the_provenance_says_what_made_it(corpora, translator_folder):
+    assert main(command(corpora, translator_folder, "--make", "S_tst_MT", "--languages", "de")) == 0
+    about = json.loads((corpora / "S_tst_MT.de.json").read_text())
+    origin = about["provenance"]
+    assert origin["engine"] == "fairseq-generate"
+    assert origin["translator"]["model.pt"] == sha256(translator_folder / "model.pt")
+    assert origin["translator"]["spm.128k.model"] == sha256(translator_folder / "spm.128k.model")
+    assert (origin["source_language"], origin["target_language"], origin["beam"]) == ("de", "en", 2)
+    assert origin["made_from"] == "T_tst.de"
+    assert origin["made_from_sha256"] == sha256(corpora / "T_tst.de.tsv")
+    assert {"fairseq-musc", "torch", "sentencepiece"} <= set(origin["versions"])
+    assert datetime.datetime.fromisoformat(origin["date"]).tzinfo is not None
+    assert origin["generated_together"]["corpora"] == ["S_tst_MT.de"]
+    assert origin["generated_together"]["blank"] == 1
+
+
+def test_back_translation_goes_through_english(corpora, translator_folder):
+    write(corpora, "T_trn", "de", 4, seed=60)
+    assert main(command(corpora, translator_folder, "--make", "T_trn_BT", "S_trn_MT", "T_trn_MT")) == 0
+    assert made(corpora) == ["S_trn_MT.de", "T_trn_BT.de", "T_trn_MT.de", "T_trn_MT.ja"]
+    back = read_corpus(corpora, "T_trn_BT", "de")
+    assert (back.language, back.text_language, back.ids) == ("de", "de", ["r0", "r1", "r2", "r3"])
+    assert back.provenance["made_from_sha256"] == sha256(corpora / "S_trn_MT.de.tsv")
+    assert back.provenance["generated_together"]["corpora"] == ["T_trn_MT.de", "T_trn_BT.de"]
+
+
+def test_what_is_there_is_kept_and_what_was_made_otherwise_is_not_replaced_unasked(
+    corpora, translator_folder, tmp_path, capsys
+):
+    make = ["--make", "S_tst_MT", "--languages", "de"]
+    assert main(command(corpora, translator_folder, *make)) == 0
+    path = corpora / "S_tst_MT.de.json"
+    first = path.read_bytes()
+    capsys.readouterr()
+
+    assert main(command(corpora, translator_folder, *make, "--batch-size", "3")) == 0
+    assert "S_tst_MT.de is there" in capsys.readouterr().err
+    assert path.read_bytes() == first
+
+    assert main(command(corpora, translator_folder, *make, "--beam", "3")) == 2
+    message = capsys.readouterr().err
+    assert "S_tst_MT.de: beam was 2, asked is 3" in message
+    assert "--overwrite" in message
+
+    other = shutil.copytree(translator_folder, tmp_path / "other")
+    with open(other / "model.pt", "ab") as stream:
+        stream.write(b"\0")
+    assert main(command(corpora, other, *make)) == 2
+    assert f"translator was {sha256(translator_folder / 'model.pt')[:12]}" in capsys.readouterr().err
+
+    write(corpora, "T_tst", "de", 4, seed=99)
+    assert main(command(corpora, translator_folder, *make)) == 2
+    assert "made_from_sha256 was" in capsys.readouterr().err
+    assert path.read_bytes() == first
+    assert main(command(corpora, translator_folder, *make, "--overwrite")) == 0
+    assert read_corpus(corpora, "S_tst_MT", "de").provenance["made_from_sha256"] == sha256(corpora / "T_tst.de.tsv")
+
+
+def test_mistakes_are_said_before_anything_is_translated(corpora, translator_folder, capsys):
+    asked = ["--make", "S_tst_MT", "S_val_MT", "T_trn_BT", "--languages", "de", "ja", "fr"]
+    assert main(command(corpora, translator_folder, *asked)) == 2
+    message = capsys.readouterr().err
+    assert "S_tst_MT: T_tst.fr to make it from" in message
+    assert "S_val_MT: T_val.fr, T_val.ja to make it from" in message
+    assert "T_trn_BT: S_trn_MT.de, S_trn_MT.fr, S_trn_MT.ja" in message
+    write_corpus(corpora, Corpus("T_tst", "fr", "fr", "toy", ("0",), [Row("r0", "0", "un")]))
+    assert main(command(corpora, translator_folder, "--make", "S_tst_MT")) == 2
+    assert "does not know fr; it knows de, en, ja" in capsys.readouterr().err
+    assert made(corpora) == []
+
+
+def test_the_plan(corpora):
+    assert plan(corpora, ["S_tst_MT", "T_trn_MT"], None, "en") == [
+        Job("T_trn_MT", "de", "en"),
+        Job("T_trn_MT", "ja", "en"),
+        Job("S_tst_MT", "de", "en"),
+        Job("S_tst_MT", "ja", "en"),
+    ]
+    there = plan(corpora, ["S_val_MT", "T_trn_BT"], None, "en", where_there=True)
+    assert [str(job) for job in there] == ["S_val_MT.de"]
+    write(corpora, "T_trn", "ja", 2)
+    assert [str(job) for job in plan(corpora, ["T_trn_BT", "S_trn_MT"], None, "en")] == ["S_trn_MT.ja", "T_trn_BT.ja"]
+    assert Job("T_trn_BT", "ja", "en").direction == ("en", "ja")
+    assert Job("S_val_MT", "ja", "en").direction == ("ja", "en")
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """A ``fairseq-musc`` command for the scripts, as an installation makes it."""
+    command = tmp_path / "bin" / "fairseq-musc"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nimport sys\nfrom fairseq_musc.cli import main\nsys.exit(main())\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent), prepend=":")
+
+
+@pytest.mark.parametrize("script", ["translate.sh", "back_translate.sh"])
+def test_a_script_without_arguments_says_its_usage(script):
+    done = subprocess.run([SCRIPTS / script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{script} CORPORA TRANSLATOR" in done.stderr
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_scripts_make_their_corpora(corpora, translator_folder):
+    options = ["--languages", "de", "--beam", "1", "--max-len-b", "8", "--cpu"]
+    write(corpora, "T_trn", "de", 2, seed=60)
+    (corpora / "T_val.de.json").unlink()
+    for script in ("translate.sh", "back_translate.sh"):
+        done = subprocess.run(
+            [SCRIPTS / script, corpora, translator_folder, *options], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert made(corpora) == ["S_trn_MT.de", "S_tst_MT.de", "T_trn_BT.de", "T_trn_MT.de"]
+    assert read_corpus(corpora, "T_trn_BT", "de").provenance["beam"] == 1

@@ -1,0 +1,142 @@
+"""train-translator: the files of the release, usable by fairseq's own console commands."""
+
+import argparse
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+from translator_fixture import sentences, tiny_arguments, write_parallel
+
+from fairseq_musc.cli import main
+
+pytest_plugins = ["translator_fixture"]
+
+
+def test_the_folder_has_the_files_of_the_release(translator_folder):
+    from fairseq.data import Dictionary
+
+    assert sorted(path.name for path in translator_folder.iterdir()) == [
+        "data_dict.128k.txt",
+        "language_pairs_small_models.txt",
+        "model.pt",
+        "model_dict.128k.txt",
+        "spm.128k.model",
+        "training.json",
+    ]
+    assert [path.name for path in translator_folder.parent.glob(".*")] == []
+    assert (translator_folder / "language_pairs_small_models.txt").read_text() == "en-de,de-en,en-ja,ja-en\n"
+    data = Dictionary.load(str(translator_folder / "data_dict.128k.txt"))
+    model = Dictionary.load(str(translator_folder / "model_dict.128k.txt"))
+    fill = [f"madeupword{i:04d}" for i in range(-(len(data) + 3) % 8)]
+    assert model.symbols == [*data.symbols, "__de__", "__en__", "__ja__", *fill]
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(translator_folder / "spm.128k.model"))
+    assert set(data.symbols[4:]) == {spm.id_to_piece(i) for i in range(3, spm.get_piece_size())}
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        state = torch.load(translator_folder / "model.pt", weights_only=True)
+    assert state["model"]["encoder.embed_tokens.weight"].shape == (len(model), 32)
+    assert state["cfg"]["task"].lang_pairs == ["en-de", "de-en", "en-ja", "ja-en"]
+
+
+def test_the_record_says_from_what_and_how_good(translator_folder):
+    about = json.loads((translator_folder / "training.json").read_text())
+    assert list(about["bleu"]) == ["en-de", "de-en", "en-ja", "ja-en"]
+    assert about["bleu"]["en-ja"]["lines"] == 5
+    assert "tok:char" in about["bleu"]["en-ja"]["signature"]
+    assert "tok:13a" in about["bleu"]["ja-en"]["signature"]
+    assert about["parallel"]["en-de.tsv"]["sentence_pairs"] == 300
+    assert about["settings"]["updates"] == 200
+
+
+def test_the_console_commands_of_the_m2m_100_page_work_on_it(translator_folder, tmp_path):
+    """fairseq-preprocess and fairseq-generate themselves, with SentencePiece's own encoder before them."""
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(translator_folder / "spm.128k.model"))
+    rows = [row["de"] for row in sentences(13, seed=5)]
+    (tmp_path / "spm.de").write_text("".join(" ".join(spm.encode(row, out_type=str)) + "\n" for row in rows))
+    plugin = tmp_path / "safe_loading_plugin"
+    plugin.mkdir()
+    (plugin / "__init__.py").write_text(
+        "from fairseq_musc.safe_loading import allow_fairseq_checkpoints\n\nallow_fairseq_checkpoints()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    made = translator_folder
+    binaries = Path(sys.executable).parent
+
+    def console(command, arguments):
+        done = subprocess.run(
+            [binaries / command, *arguments.split()], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    console(
+        "fairseq-preprocess",
+        f"--source-lang de --target-lang ja --only-source --testpref spm --thresholdsrc 0 --destdir bin "
+        f"--srcdict {made}/data_dict.128k.txt",
+    )
+    console(
+        "fairseq-generate",
+        f"bin --path {made}/model.pt --fixed-dictionary {made}/model_dict.128k.txt -s de -t ja "
+        f"--remove-bpe sentencepiece --beam 5 --task translation_multi_simple_epoch "
+        f"--lang-pairs {made}/language_pairs_small_models.txt --decoder-langtok --encoder-langtok src "
+        f"--gen-subset test --batch-size 8 --required-batch-size-multiple 1 --results-path out --max-len-b 20 "
+        f"--user-dir {plugin}",
+    )
+    lines = (tmp_path / "out" / "generate-test.txt").read_text().split("\n")
+    assert sorted(int(line.split("\t")[0][2:]) for line in lines if line.startswith("D-")) == list(range(13))
+    assert sum(line.startswith("S-") and "\t__de__ " in line for line in lines) == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("en-fr.tsv", b"one\tun\nonly one cell\n", r"en-fr\.tsv, line 2: it has 1 cells"),
+        ("en-fr.tsv", b"one\tun\ntwo\tdeux\ttrois\n", r"en-fr\.tsv, line 2: it has 3 cells"),
+        ("en-fr.tsv", b"one\tun\ntw\xffo\tdeux\n", r"en-fr\.tsv, line 2: 'utf-8' codec"),
+        ("en-fr.tsv.gz", b"no gzip", r"en-fr\.tsv\.gz, line 0: Not a gzipped file"),
+        ("en-fr.tsv", b"\t\n", r"en-fr\.tsv: it has no sentence pair"),
+        ("fr-de.tsv", b"un\teins\n", r"fr-de has 1 lines"),
+        ("notes.txt", b"", r"holds no parallel text"),
+    ],
+)
+def test_parallel_text_that_cannot_be_used_leaves_nothing_behind(tmp_path, capsys, name, content, message):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(content)
+    assert main(tiny_arguments(tmp_path / "in", tmp_path / "out")) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_output_folder_that_is_there_is_left_alone(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert main(tiny_arguments(tmp_path, tmp_path / "out")) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_vocabulary_too_small_for_the_characters(tmp_path, capsys):
+    write_parallel(tmp_path / "in", 50)
+    assert main(tiny_arguments(tmp_path / "in", tmp_path / "out", "--vocabulary", "10")) == 2
+    assert "--vocabulary a larger number" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_held_out_sentences_are_not_trained_on(tmp_path):
+    from fairseq_musc.translate.train import hold_out, read_parallel
+
+    with gzip.open(tmp_path / "en-de.tsv.gz", "wt", encoding="utf-8") as stream:
+        stream.writelines(f"e{i % 40}\td{i}\n" for i in range(100))
+        stream.write("\tno english\n  spaces \u3000 made  single\tja\n")
+    pairs, sources = read_parallel(tmp_path, None, None)
+    assert sources["en-de.tsv.gz"]["sentence_pairs"] == 101
+    assert sources["en-de.tsv.gz"]["with_an_empty_side"] == 1
+    assert pairs["en", "de"][-1] == ("spaces made single", "ja")
+    assert len(read_parallel(tmp_path, None, 7)[0]["en", "de"]) == 7
+    training, held_out = hold_out(pairs, 10, seed=3)
+    assert len(held_out["en", "de"]) == 10
+    assert not {row[0] for row in training["en", "de"]} & {row[0] for row in held_out["en", "de"]}
+    assert set(training["en", "de"]) <= set(pairs["en", "de"])
