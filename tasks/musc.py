@@ -1,6 +1,7 @@
 """The registered task: aligned corpora of a data-bin in, batches of pairs for every language out."""
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
+import functools
 import json
 import logging
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
+from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
 from fairseq_musc.data.corpus import CORPORA
@@ -18,6 +20,23 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 
 logger = logging.getLogger(__name__)
+
+
+class MuscInputError(InputError, CompactHydraException):
+    """An :class:`InputError` that Hydra prints as it stands, without the stack that led to it."""
+
+
+def said_plainly(method: Any) -> Any:
+    """Lets the input errors of a method end ``fairseq-hydra-train`` with their message alone."""
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except InputError as error:
+            raise MuscInputError(str(error)) from error
+
+    return wrapped
 
 
 @dataclass
@@ -72,6 +91,7 @@ class MuscTask(FairseqTask):
         self.info = info
 
     @classmethod
+    @said_plainly
     def setup_task(cls, cfg: MuscTaskConfig, from_checkpoint: bool = False, **kwargs: Any) -> "MuscTask":
         """Opens the data-bin; when a checkpoint is loaded for prediction its training data need not be there."""
         problems = MuscTaskConfig.problems(cfg)
@@ -109,6 +129,7 @@ class MuscTask(FairseqTask):
         source_original = CORPORA[name].side == "S" and CORPORA[name].made_from is None
         return self.cfg.source_lang if source_original else target
 
+    @said_plainly
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         """Opens ``train`` or ``valid``, and counts every corpus against its manifest.
 
@@ -137,6 +158,7 @@ class MuscTask(FairseqTask):
             raise InputError(f"the subset {split} of {self.cfg.data} has no rows")
         self.datasets[split] = dataset
 
+    @said_plainly
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> MuscClassifier:
         """Builds the model, after noting in its config all that rebuilding it needs.
 
@@ -187,6 +209,11 @@ class MuscTask(FairseqTask):
         ]
         if wrong:
             raise RuntimeError(f"validation did not count every row once ({'; '.join(wrong)})")
+
+    @said_plainly
+    def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's own; named here for the errors of the data set's ``batch_by_size``."""
+        return super().get_batch_iterator(*args, **kwargs)
 
     def max_positions(self) -> None:
         """None: nothing is dropped for its length, see :mod:`fairseq_musc.data.binarize`."""
