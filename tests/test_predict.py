@@ -46,7 +46,7 @@ def test_probabilities_are_the_model_s_row_by_row_in_the_order_of_the_corpus(wor
     assert signature.checkpoint_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert signature.update == 10
     assert signature.seed == 3
-    assert signature.translator == "word list:000000000000"
+    assert signature.translator == "word list with model.pt (SHA-256 000000000000)"
 
 
 def test_from_predictions_to_the_table(world, checkpoint, tmp_path, capsys):

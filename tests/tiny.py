@@ -36,7 +36,7 @@ def make_corpora(folder, train=37, valid=13, test=21, targets=TARGETS, labels=LA
 
     def write(name, language, text_language, count, prefix, seed):
         made = rows(count, prefix, text_language, seed)
-        provenance = {"engine": "word list", "checkpoint_sha256": "0" * 64} if name.endswith("_MT") else {}
+        provenance = {"engine": "word list", "translator": {"model.pt": "0" * 64}} if name.endswith("_MT") else {}
         write_corpus(folder, Corpus(name, language, text_language, "pawsx", labels, made, provenance))
 
     write("S_trn", "en", "en", train, "t", 1)

@@ -123,9 +123,11 @@ def already_there(folder: Path, signature: Signature) -> bool:
 
 def translator_of(provenance: dict[str, Any]) -> str | None:
     """How a signature names the translator of a corpus; None for text that people wrote."""
-    if "checkpoint_sha256" not in provenance:
+    if "engine" not in provenance:
         return None
-    return f"{provenance['engine']}:{provenance['checkpoint_sha256'][:12]}"
+    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
+    named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
+    return f"{provenance['engine']} with {named}"
 
 
 def predict(
