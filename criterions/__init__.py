@@ -1,0 +1,1 @@
+"""What fairseq registers as criterions. Installed as ``fairseq_musc.criterions``."""

@@ -1,0 +1,164 @@
+"""The data-bin: corpora as token ids, in fairseq's own indexed format.
+
+A data-bin is a folder. ``databin.json`` says which dataset, labels and tokenizer it is for; the tokenizer itself lies
+under ``tokenizer/``. Each corpus, e.g. ``T_trn_MT.de``, is
+
+``T_trn_MT.de.bin``, ``T_trn_MT.de.idx``
+    fairseq's memory-mapped dataset: a row is ``[CLS] text [SEP]`` or ``[CLS] text [SEP] text_pair [SEP]`` with exactly
+    the ids of the Hugging Face tokenizer.
+``T_trn_MT.de.rows.npy``
+    (n, 2) int32: the class of each row, and how many of its tokens belong to the first segment.
+``T_trn_MT.de.ids``
+    the row ids, one a line, escaped as in the corpus file.
+``T_trn_MT.de.json``
+    how many rows there are, what they were made from; written last, so a corpus without it is not there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairseq_musc.data.corpus import check_aligned, unescape
+from fairseq_musc.errors import InputError
+from fairseq_musc.files import write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DataBinInfo:
+    """What holds for every corpus of a data-bin."""
+
+    dataset: str
+    labels: tuple[str, ...]
+    pair: bool
+    max_length: int
+    """Rows were cut to this many tokens, the longer text first."""
+    tokenizer: str
+    """The name or folder that it was loaded from, for messages."""
+    fingerprint: str
+    vocab_size: int
+    """One more than the highest id."""
+    pad: int
+    token_types: bool
+    """Whether the encoder wants to be told the segments."""
+
+    def save(self, folder: Path) -> None:
+        """Writes ``databin.json``."""
+        write_json(folder / "databin.json", {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> DataBinInfo:
+        """Reads ``databin.json``.
+
+        Raises:
+            InputError: there is none, or it is of another version.
+        """
+        path = Path(folder) / "databin.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder} is no data-bin: it has no databin.json; make it with `fairseq-musc binarize`"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}; binarize again") from None
+        if values.pop("format", None) != FORMAT:
+            raise InputError(f"{path} was written by another version of this package; binarize again")
+        return cls(**{**values, "labels": tuple(values["labels"])})
+
+
+@dataclass(frozen=True)
+class BinarizedCorpus:
+    """One corpus of a data-bin, opened; rows stay on disk until asked for."""
+
+    name: str
+    language: str
+    about: dict[str, Any]
+    tokens: Any
+    """fairseq's indexed dataset: ``tokens[i]`` is an int64 tensor."""
+    sizes: np.ndarray
+    """(n,) the number of tokens of each row."""
+    labels: np.ndarray
+    """(n,) int32 classes."""
+    first_lengths: np.ndarray
+    """(n,) int32 lengths of the first segments."""
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def stem(folder: str | Path, name: str, language: str) -> Path:
+    """The path of a corpus in a data-bin, without an ending."""
+    return Path(folder) / f"{name}.{language}"
+
+
+def suffixed(path: Path, suffix: str) -> Path:
+    """``path`` with an ending more (``Path.with_suffix`` would take the language for one)."""
+    return path.with_name(path.name + suffix)
+
+
+def languages_of(folder: str | Path, name: str) -> list[str]:
+    """The languages in which a corpus lies in a data-bin, sorted."""
+    found = Path(folder).glob(f"{name}.*.json")
+    return sorted(path.name.removeprefix(f"{name}.").removesuffix(".json") for path in found)
+
+
+def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus:
+    """Opens one corpus and counts it: tokens, labels and ids against each other and against what was written.
+
+    Raises:
+        InputError: it is not there, or its files do not belong together.
+    """
+    from fairseq.data import data_utils
+
+    path = stem(folder, name, language)
+    try:
+        about = json.loads(suffixed(path, ".json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(p.stem for p in sorted(Path(folder).glob("*.*.json"))) or "nothing"
+        raise InputError(
+            f"{folder} holds no {name}.{language}; it holds {there}. Add it with `fairseq-musc binarize`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{suffixed(path, '.json')} cannot be read: {error}; binarize again") from None
+    try:
+        for suffix, size in about["bytes"].items():
+            got = suffixed(path, suffix).stat().st_size
+            if got != size:
+                raise InputError(
+                    f"{suffixed(path, suffix)} has {got} bytes, {size} were written; binarize {name}.{language} again"
+                )
+        tokens = data_utils.load_indexed_dataset(str(path), dictionary=None, dataset_impl="mmap")
+        rows = np.load(suffixed(path, ".rows.npy"), mmap_mode="r", allow_pickle=False)
+        ids = [unescape(line) for line in suffixed(path, ".ids").read_bytes().decode().split("\n")[:-1]]
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}.* cannot be read: {error}; binarize {name}.{language} again") from None
+    counts = {".idx": 0 if tokens is None else len(tokens), ".rows.npy": len(rows), ".ids": len(ids)}
+    if set(counts.values()) != {about["rows"]}:
+        found = ", ".join(f"{count} in {suffix}" for suffix, count in counts.items())
+        raise InputError(f"{path}.json counts {about['rows']} rows, there are {found}; binarize again")
+    return BinarizedCorpus(name, language, about, tokens, tokens.sizes, rows[:, 0], rows[:, 1], ids)
+
+
+def check_views_aligned(views: list[BinarizedCorpus]) -> None:
+    """Raises :class:`InputError` unless all views have the same ids and the same classes, row by row."""
+    first = views[0]
+    for other in views[1:]:
+        names = f"{first.name}.{first.language}", f"{other.name}.{other.language}"
+        check_aligned(names[0], first.ids, names[1], other.ids)
+        differing = np.flatnonzero(first.labels != other.labels)
+        if len(differing):
+            row = int(differing[0])
+            raise InputError(
+                f"{len(differing)} rows have another label in {names[1]} than in {names[0]}; the first is "
+                f"{first.ids[row]!r}: {other.labels[row]} and {first.labels[row]}. Make {names[1]} again"
+            )

@@ -1,0 +1,49 @@
+"""The tokenizer of a data-bin: loading it, and telling whether two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fairseq_musc.errors import InputError
+
+#: Sentences that tokenizers differ on: case, accents, scripts with and without spaces, digits, punctuation, spaces.
+PROBES = (
+    "Hello, my DOG is cute!",
+    "Der Fluß fließt  über 1.234,5 Äcker.",
+    "L’été, c’était déjà ça…",
+    "日本語の文です。",
+    "한국어 문장 中文句子",
+    "Привет, мир? مرحبا हिन्दी",
+)
+
+
+def load_tokenizer(name_or_folder: str) -> Any:
+    """The fast Hugging Face tokenizer of a hub name or a folder.
+
+    Raises:
+        InputError: it is not there.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name_or_folder, use_fast=True)
+    except Exception as error:  # transformers and tokenizers raise many kinds for one mistake
+        raise InputError(
+            f"no tokenizer can be loaded from {name_or_folder}: {error}\n"
+            "Give a local folder with tokenizer files (tokenizer.json or vocab.txt), or a hub name while online."
+        ) from error
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """What two tokenizers share if and only if they give the same ids: a hash of the vocabulary and of probes.
+
+    The files of a tokenizer differ between releases of transformers; its vocabulary and its ids do not.
+    """
+    digest = hashlib.sha256()
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        digest.update(f"{index}\t{token}\n".encode())
+    for probe in PROBES:
+        ids = tokenizer(probe, probe[::-1])["input_ids"]
+        digest.update(f"{ids}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The encoder, its classifier and its projector."""

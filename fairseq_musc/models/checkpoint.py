@@ -1,0 +1,60 @@
+"""A trained classifier from a checkpoint file, without the folder or the hub that its encoder came from."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairseq_musc.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """What a checkpoint holds for prediction."""
+
+    model: Any
+    """:class:`~fairseq_musc.models.classifier.MuscClassifier` in eval mode, on the CPU."""
+    labels: tuple[str, ...]
+    fingerprint: str
+    """Of the tokenizer of its training data."""
+    max_positions: int | None
+    num_updates: int | None
+    seed: int
+
+
+def load_classifier(path: str | Path) -> TrainedClassifier:
+    """Rebuilds the model of a checkpoint that ``fairseq-hydra-train`` wrote.
+
+    Raises:
+        InputError: the file is not there, is no checkpoint, is of another model, or would run code when unpickled.
+    """
+    from fairseq import checkpoint_utils
+
+    import fairseq_musc.registration  # noqa: F401
+    from fairseq_musc.models.classifier import MuscClassifier
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}")
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        models, cfg, _task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be loaded as a checkpoint of this package: {error}\n"
+            "Give a file that `fairseq-hydra-train --config-name musc_...` wrote, e.g. checkpoint_best.pt."
+        ) from error
+    model = models[0]
+    if not isinstance(model, MuscClassifier):
+        raise InputError(f"{path} holds a {type(model).__name__}, not the musc_classifier that prediction needs")
+    history = state.get("optimizer_history") or [{}]
+    return TrainedClassifier(
+        model=model.eval(),
+        labels=tuple(cfg.model.labels),
+        fingerprint=cfg.model.tokenizer_fingerprint,
+        max_positions=getattr(model.encoder.config, "max_position_embeddings", None),
+        num_updates=history[-1].get("num_updates"),
+        seed=cfg.common.seed,
+    )

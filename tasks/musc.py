@@ -1,0 +1,193 @@
+"""The registered task: aligned corpora of a data-bin in, batches of pairs for every language out."""
+
+# No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+
+from fairseq_musc.data.corpus import CORPORA
+from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, languages_of, open_corpus
+from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
+from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
+from fairseq_musc.errors import InputError
+from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MuscTaskConfig(FairseqDataclass):
+    """Which corpora of which data-bin."""
+
+    data: str = field(default=MISSING, metadata={"help": "the data-bin, as `fairseq-musc binarize` makes it"})
+    source_lang: str = field(default="en", metadata={"help": "the language of S_trn"})
+    target_langs: Optional[list[str]] = field(
+        default=None,
+        metadata={"help": "the target languages; null takes all in which the data-bin holds the last training corpus"},
+    )
+    train_corpora: list[str] = field(
+        default_factory=lambda: ["S_trn", "T_trn_MT"],
+        metadata={"help": "the two aligned views to train on, source first (names of Table 1)"},
+    )
+    valid_corpora: list[str] = field(
+        default_factory=lambda: ["T_val", "S_val_MT"],
+        metadata={"help": "what validation predicts and ensembles; [T_val] alone needs no translated validation set"},
+    )
+    seed: int = II("common.seed")
+
+    @staticmethod
+    def problems(cfg: Any) -> list[str]:
+        """Values that cannot be, each with what is allowed."""
+        found = []
+        for key, split in (("train_corpora", "train"), ("valid_corpora", "valid")):
+            allowed = [name for name, kind in CORPORA.items() if kind.split == split]
+            wrong = [name for name in getattr(cfg, key) if name not in allowed]
+            if wrong:
+                found.append(f"task.{key} names {', '.join(wrong)}; it can name {', '.join(allowed)}")
+        if len(cfg.train_corpora) != 2:
+            found.append(f"task.train_corpora has {len(cfg.train_corpora)} corpora; training takes two aligned views")
+        if not 1 <= len(cfg.valid_corpora) <= 2:
+            found.append(f"task.valid_corpora has {len(cfg.valid_corpora)} corpora; one or two can be validated on")
+        if cfg.target_langs is not None and (not cfg.target_langs or cfg.source_lang in cfg.target_langs):
+            found.append(
+                f"task.target_langs is {list(cfg.target_langs)}; it names one language or more, and not the source "
+                f"language {cfg.source_lang}"
+            )
+        return found
+
+
+@register_task("musc", dataclass=MuscTaskConfig)
+class MuscTask(FairseqTask):
+    """Sentence classification on aligned originals and translations."""
+
+    cfg: MuscTaskConfig
+
+    def __init__(self, cfg: MuscTaskConfig, info: DataBinInfo | None):
+        super().__init__(cfg)
+        self.info = info
+
+    @classmethod
+    def setup_task(cls, cfg: MuscTaskConfig, from_checkpoint: bool = False, **kwargs: Any) -> "MuscTask":
+        """Opens the data-bin; when a checkpoint is loaded for prediction its training data need not be there."""
+        problems = MuscTaskConfig.problems(cfg)
+        if problems:
+            raise InputError.all_at_once("the task cannot be set up:", problems)
+        return cls(cfg, None if from_checkpoint else DataBinInfo.load(cfg.data))
+
+    @property
+    def from_checkpoint(self) -> bool:
+        """Whether this task was set up to load a checkpoint, without its data."""
+        return self.info is None
+
+    @property
+    def source_dictionary(self) -> None:
+        """None: token ids are the Hugging Face tokenizer's own."""
+        return None
+
+    target_dictionary = source_dictionary
+
+    @property
+    def target_langs(self) -> list[str]:
+        """The target languages, asked for or found."""
+        if self.cfg.target_langs is not None:
+            return list(self.cfg.target_langs)
+        name = self.cfg.train_corpora[-1]
+        found = [language for language in languages_of(self.cfg.data, name) if language != self.cfg.source_lang]
+        if not found:
+            raise InputError(
+                f"{self.cfg.data} holds {name} in no language; make it with scripts/translate.sh, then binarize it"
+            )
+        return found
+
+    def language_of(self, name: str, target: str) -> str:
+        """The language under which a corpus lies in the data-bin when it is a view of a target language."""
+        source_original = CORPORA[name].side == "S" and CORPORA[name].made_from is None
+        return self.cfg.source_lang if source_original else target
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
+        """Opens ``train`` or ``valid``, and counts every corpus against its manifest.
+
+        Validation covers the source language too, where original and translation are the same text.
+
+        Raises:
+            InputError: a corpus is missing or not aligned with its partner.
+        """
+        if split not in ("train", "valid"):
+            raise InputError(f"there is no subset {split!r}; the subsets are train and valid (see task.*_corpora)")
+        assert self.info is not None
+        train = split == "train"
+        names = list(self.cfg.train_corpora if train else self.cfg.valid_corpora)
+        groups = []
+        for language in self.target_langs if train else [self.cfg.source_lang, *self.target_langs]:
+            if not train and language == self.cfg.source_lang:
+                views = [open_corpus(self.cfg.data, "T_val", language)] * len(names)
+            else:
+                views = [open_corpus(self.cfg.data, name, self.language_of(name, language)) for name in names]
+            check_views_aligned(views)
+            groups.append(LanguageGroup(language, views))
+        dataset = AlignedPairs(groups, self.info.pad, self.info.token_types, shuffle=train, seed=self.cfg.seed)
+        counted = ", ".join(f"{group.language} {len(group)}" for group in groups)
+        logger.info("%s: %s, %d rows (%s)", split, " + ".join(names), len(dataset), counted)
+        if not len(dataset):
+            raise InputError(f"the subset {split} of {self.cfg.data} has no rows")
+        self.datasets[split] = dataset
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> MuscClassifier:
+        """Builds the model, after noting in its config all that rebuilding it needs.
+
+        ``cfg`` is the node of the run's own configuration, so that what is written here is saved with every checkpoint.
+
+        Raises:
+            InputError: encoder and data-bin do not go together.
+        """
+        if self.info is not None:
+            encoder_config = encoder_config_of(cfg.pretrained)
+            self.check_encoder(cfg.pretrained, encoder_config)
+            cfg.encoder_config = json.dumps(encoder_config, sort_keys=True)
+            cfg.labels = list(self.info.labels)
+            cfg.tokenizer_fingerprint = self.info.fingerprint
+        model = super().build_model(cfg, from_checkpoint)
+        assert isinstance(model, MuscClassifier)
+        return model
+
+    def check_encoder(self, pretrained: str, encoder_config: dict[str, Any]) -> None:
+        """Raises :class:`InputError` unless an encoder can read this data-bin: ids, length and tokenizer."""
+        assert self.info is not None
+        problems = []
+        if encoder_config["vocab_size"] < self.info.vocab_size:
+            problems.append(
+                f"the encoder knows {encoder_config['vocab_size']} token ids, the data-bin uses {self.info.vocab_size}"
+            )
+        longest = encoder_config.get("max_position_embeddings")
+        if longest is not None and longest < self.info.max_length:
+            problems.append(f"the encoder takes {longest} tokens, rows were cut to {self.info.max_length}")
+        if fingerprint(load_tokenizer(pretrained)) != self.info.fingerprint:
+            problems.append(
+                f"the data-bin was made with another tokenizer ({self.info.tokenizer}, {self.info.vocab_size} ids)"
+            )
+        if problems:
+            raise InputError.all_at_once(
+                f"{pretrained} cannot be trained on {self.cfg.data} (binarize again with --tokenizer {pretrained}):",
+                problems,
+            )
+
+    def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
+        """Called by fairseq behind each validation: every row must have been counted once."""
+        dataset = self.datasets["valid"]
+        counted = {group.language: agg.get(f"_n_{group.language}") for group in dataset.groups}
+        wrong = [
+            f"{group.language}: {int(counted[group.language].sum)} of {len(group)}"
+            for group in dataset.groups
+            if counted[group.language] is not None and int(counted[group.language].sum) != len(group)
+        ]
+        if wrong:
+            raise RuntimeError(f"validation did not count every row once ({'; '.join(wrong)})")
+
+    def max_positions(self) -> None:
+        """None: nothing is dropped for its length, see :mod:`fairseq_musc.data.binarize`."""
+        return None
