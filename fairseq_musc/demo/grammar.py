@@ -57,7 +57,7 @@ actress            | f Schauspielerin           | f actrice / f comédienne    |
 player             | m Spieler                  | m joueur                    | m jugador                  | 選手
 coach / trainer    | m Trainer                  | m entraîneur                | m entrenador               | コーチ / 監督
 gardener           | m Gärtner                  | m jardinier                 | m jardinero                | 庭師
-"""
+"""  # noqa: E501
 
 # singular and plural, with the gender before them; Japanese with its counter
 _THINGS = """
@@ -183,7 +183,7 @@ at_the_market   | auf_dem_Markt                          | au_marché           
 in_the_hotel    | im_Hotel                               | à_l'hôtel                | en_el_hotel                          | ホテルで
 at_school       | in_der_Schule                          | à_l'école                | en_la_escuela / en_el_colegio        | 学校で
 at_the_harbor   | am_Hafen                               | au_port                  | en_el_puerto                         | 港で
-"""
+"""  # noqa: E501
 
 _TIMES = """
 yesterday      | gestern                                 | hier                     | ayer                                 | 昨日
@@ -367,8 +367,10 @@ class Style:
 # The five languages. Each renders a clause as the words of a main or subordinate clause, without a full stop.
 
 
-def _gender(person: str, language: str, style: Style) -> str:
-    return NAMES[person][0] if person in NAMES else _role(person, language, style)[0]
+def _gender(patient: Thing | str, language: str, style: Style) -> str:
+    if isinstance(patient, Thing):
+        return _forms(patient.noun, THINGS, language, style)[0]
+    return NAMES[patient][0] if patient in NAMES else _role(patient, language, style)[0]
 
 
 def _role(person: str, language: str, style: Style) -> Forms:
@@ -453,7 +455,9 @@ def _english(meaning: Meaning, style: Style) -> str:
             first, second = _english_clause(main, style), _english_clause(other, replace(style, passive=False))
             if conjunction in ("and", "but"):
                 return _sentence(f"{first}{',' if conjunction == 'but' else ''} {conjunction} {second}")
-            return _sentence(f"{conjunction} {second}, {first}" if style.reordered else f"{first} {conjunction} {second}")
+            return _sentence(
+                f"{conjunction} {second}, {first}" if style.reordered else f"{first} {conjunction} {second}"
+            )
 
 
 # German
@@ -610,11 +614,9 @@ def _french_clause(clause: Clause, style: Style) -> str:
         core = f"c'est {_joined(agent, 'qui', deed, _french_np(clause.patient, style))}"
     elif _passive(clause, style):
         plural, patient = _plural(clause.patient), clause.patient
-        person = isinstance(patient, str)
-        gender = _gender(patient, "fr", style) if person else _forms(patient.noun, THINGS, "fr", style)[0]  # type: ignore
         be = "ont" if plural else "a"
         been = f"n'{be} pas été" if negated else f"{be} été"
-        agreed = _agreed(participle, gender == "f", plural, ("", "e", "s", "es"))
+        agreed = _agreed(participle, _gender(patient, "fr", style) == "f", plural, ("", "e", "s", "es"))
         core = _joined(_french_np(patient, style), been, agreed, "par", agent)
     else:
         core = _joined(agent, deed, _french_np(clause.patient, style, article="de" if negated else None))
@@ -627,7 +629,9 @@ def _french(meaning: Meaning, style: Style) -> str:
             return _sentence(_french_clause(meaning, style))
         case Comparison(quality, first, second):
             adjective = QUALITIES[quality]["fr"].usual[_gender(first, "fr", style) == "f"]
-            return _sentence(f"{_french_np(first, style)} était {adjective} {_elided('que', _french_np(second, style))}")
+            return _sentence(
+                f"{_french_np(first, style)} était {adjective} {_elided('que', _french_np(second, style))}"
+            )
         case Compound(conjunction, main, other):
             first, second = _french_clause(main, style), _french_clause(other, replace(style, passive=False))
             if conjunction in ("and", "but"):
@@ -674,11 +678,10 @@ def _spanish_clause(clause: Clause, style: Style) -> str:
     elif patient is None:
         core = _joined(agent, negation, deed)
     else:
-        person = isinstance(patient, str)
         words = _spanish_to(patient, style) if isinstance(patient, str) else _spanish_np(patient, style)
-        gender = _gender(patient, "es", style) if person else _forms(patient.noun, THINGS, "es", style)[0]  # type: ignore
-        feminine, plural = gender == "f", _plural(patient)
-        if _passive(clause, style) and style.object_first and (person or patient.count == "the"):  # type: ignore
+        feminine, plural = _gender(patient, "es", style) == "f", _plural(patient)
+        definite = isinstance(patient, str) or patient.count == "the"
+        if _passive(clause, style) and style.object_first and definite:
             core = _joined(words, negation, "la" if feminine else "lo", deed, agent)
         elif _passive(clause, style):
             agreed = _agreed(participle[:-1], feminine, plural, ("o", "a", "os", "as"))
@@ -807,7 +810,7 @@ _RENDERERS: dict[str, Callable[[Meaning, Style], str]] = {
 }
 
 
-def render(language: str, meaning: Meaning, style: Style = Style()) -> str:  # noqa: B008 - frozen
+def render(language: str, meaning: Meaning, style: Style = Style()) -> str:
     """The sentence of a meaning in a language; without a style, the plain one."""
     return _RENDERERS[language](meaning, style)
 
@@ -853,7 +856,7 @@ def _random_clause(rng: random.Random, short: bool = False) -> Clause:
     return Clause(verb, agent, thing, place, time)
 
 
-def random_meaning(rng: random.Random, moody: float = 0.1) -> Meaning:
+def random_meaning(rng: random.Random, moody: float = 0.05) -> Meaning:
     """Something that happened, was compared or was explained.
 
     Args:
@@ -861,10 +864,10 @@ def random_meaning(rng: random.Random, moody: float = 0.1) -> Meaning:
         moody: how often it did not happen, or was only wanted.
     """
     kind = rng.random()
-    if kind < 0.1:
+    if kind < 0.07:
         return Comparison(rng.choice(list(QUALITIES)), *_two_people(rng))
     mood = rng.choice(["not", "wanted"]) if rng.random() < moody else "did"
-    if kind < 0.25:
+    if kind < 0.22:
         conjunction = rng.choice(["because", "because", "when", "and", "but"])
         main, other = _random_clause(rng, short=True), _random_clause(rng, short=True)
         while {main.agent, main.patient} & {other.agent, other.patient}:
@@ -909,7 +912,7 @@ def near_miss(rng: random.Random, meaning: Meaning) -> Meaning:
         case Compound(conjunction, main, other):
             if conjunction in ("because", "when") and other.verb != main.verb and rng.random() < 0.4:
                 return Compound(conjunction, other, main)
-            return replace(meaning, main=near_miss(rng, main))
+            return replace(meaning, main=rng.choice(_near_misses(rng, main)))
         case Clause():
             return rng.choice(_near_misses(rng, meaning))
 
@@ -996,7 +999,7 @@ def random_pair(rng: random.Random, label: int) -> Pair:
     if label == 1:
         return Pair(1, (meaning, style), paraphrase(rng, meaning, style))
     other = near_miss(rng, meaning)
-    _, restyled = paraphrase(rng, other, style) if rng.random() < 0.25 else (other, style)
+    _, restyled = paraphrase(rng, other, style) if rng.random() < 0.15 else (other, style)
     return Pair(0, (meaning, style), (other, restyled))
 
 

@@ -31,7 +31,7 @@ from fairseq_musc.demo.grammar import (
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import written_whole
 
-ORIGINAL_RATE = 0.4
+ORIGINAL_RATE = 0.25
 """How often the dataset's texts in other languages depart from the plain way, in each respect."""
 PARALLEL_RATE = 0.08
 """The same for the text that the translator learns from."""
@@ -71,7 +71,7 @@ def pair_rows(pairs: Sequence[Pair], language: str, rng: random.Random) -> Itera
 def parallel_rows(count: int, seed: int, used: set[str]) -> list[dict[str, str]]:
     """``count`` sentences in all languages, none with an English sentence of ``used`` and none twice."""
     rng = random.Random(f"{seed} parallel")
-    rows = []
+    rows: list[dict[str, str]] = []
     seen = set(used)
     while len(rows) < count:
         meaning, style = random_meaning(rng, moody=0.25), random_style(rng, PARALLEL_RATE)
