@@ -1,8 +1,10 @@
 """Texts in, as many texts out, in order, through a real fairseq-generate."""
 
 import argparse
+import shutil
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from translator_fixture import sentences
@@ -71,6 +73,21 @@ def test_a_line_longer_than_the_model_is_translated_in_parts(translator):
     assert counts["distinct"] > 9
     assert len(made) == 2
     assert len(made[0].split()) > len(made[1].split())
+
+
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_a_checkpoint_in_the_form_of_the_published_one(translator_folder, tmp_path, zip_format):
+    """fairseq in 2020 kept its settings as ``args``, a Namespace, and had no ``cfg``; torch before 1.6 wrote no zip."""
+    folder = shutil.copytree(translator_folder, tmp_path / "m2m_100")
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        state = torch.load(folder / "model.pt", weights_only=True)
+    state["args"], state["cfg"] = state["cfg"]["model"], None
+    assert isinstance(state["args"], argparse.Namespace)
+    torch.save(state, folder / "418M_last_checkpoint.pt", _use_new_zipfile_serialization=zip_format)
+    (folder / "model.pt").unlink()
+    texts = [row["en"] for row in sentences(3, seed=7)]
+    old = translate(texts, "en", "de", open_translator(folder), SHORT, CPU)
+    assert old == translate(texts, "en", "de", open_translator(translator_folder), SHORT, CPU)
 
 
 def test_what_the_dictionary_does_not_know_is_counted(translator):

@@ -118,6 +118,11 @@ def test_an_output_folder_that_is_there_is_left_alone(tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+def test_a_width_that_the_heads_cannot_share(tmp_path, capsys):
+    assert main(tiny_arguments(tmp_path, tmp_path / "out", "--heads", "5")) == 2
+    assert "--dim 32 is no multiple of --heads 5" in capsys.readouterr().err
+
+
 def test_a_vocabulary_too_small_for_the_characters(tmp_path, capsys):
     write_parallel(tmp_path / "in", 50)
     assert main(tiny_arguments(tmp_path / "in", tmp_path / "out", "--vocabulary", "10")) == 2

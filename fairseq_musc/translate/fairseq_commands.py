@@ -19,9 +19,9 @@ def run_here(module: str, arguments: Sequence[str]) -> None:
     Only for commands that leave nothing behind that changes the next one: ``fairseq_cli.preprocess`` and
     ``fairseq_cli.generate``. ``fairseq_cli.train`` keeps its best score on a function and needs a process of its own.
     """
-    command = importlib.import_module(module)
-    allow_fairseq_checkpoints()
     with _argv([module, *arguments]), _quiet(module):
+        command = importlib.import_module(module)
+        allow_fairseq_checkpoints()
         command.cli_main()
 
 

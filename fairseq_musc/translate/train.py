@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: the parallel text cannot be used, the output folder exists, or a setting does not fit the data.
     """
     decoding, device = generation_from(arguments)
+    if arguments.dim % arguments.heads:
+        raise InputError(f"--dim {arguments.dim} is no multiple of --heads {arguments.heads}; choose one that is")
     with whole_folder(arguments.output) as folder, tempfile.TemporaryDirectory(prefix="fairseq-musc-") as work:
         pairs, sources = read_parallel(arguments.parallel, arguments.languages, arguments.limit)
         training, held_out = hold_out(pairs, arguments.held_out, arguments.seed)
