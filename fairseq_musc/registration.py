@@ -1,4 +1,5 @@
-"""What installing this package adds to fairseq: one task, one criterion, one model, and a resolver for recipes.
+"""What installing this package adds to fairseq: one task, one criterion, one model, a resolver for
+recipes, and the list of classes that torch's safe loader may build from fairseq's checkpoints.
 
 Importing this module is the act of registration. ``--user-dir`` and the Hydra plugin both end here; the list is
 explicit, so that a reader sees all of it.
@@ -11,7 +12,10 @@ from omegaconf import OmegaConf
 import fairseq_musc.criterions.musc
 import fairseq_musc.models.classifier
 import fairseq_musc.tasks.musc  # noqa: F401
+from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 from fairseq_musc.user_dir.show import user_dir
+
+allow_fairseq_checkpoints()
 
 # Recipes say `common.user_dir: ${fairseq_musc_dir:}`; processes that training spawns find the components through it.
 OmegaConf.register_new_resolver("fairseq_musc_dir", user_dir, replace=True)

@@ -20,7 +20,7 @@ class TrainedClassifier:
     fingerprint: str
     """Of the tokenizer of its training data."""
     max_positions: int | None
-    num_updates: int | None
+    num_updates: int
     seed: int
 
 
@@ -49,12 +49,11 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     model = models[0]
     if not isinstance(model, MuscClassifier):
         raise InputError(f"{path} holds a {type(model).__name__}, not the musc_classifier that prediction needs")
-    history = state.get("optimizer_history") or [{}]
     return TrainedClassifier(
         model=model.eval(),
         labels=tuple(cfg.model.labels),
         fingerprint=cfg.model.tokenizer_fingerprint,
         max_positions=getattr(model.encoder.config, "max_position_embeddings", None),
-        num_updates=history[-1].get("num_updates"),
+        num_updates=state["optimizer_history"][-1]["num_updates"],
         seed=cfg.common.seed,
     )

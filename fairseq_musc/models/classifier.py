@@ -90,7 +90,7 @@ class MuscClassifier(BaseFairseqModel):
     projector sees the raw last layer's [CLS]: Linear, ReLU, Linear, then unit length (released code, nets.py).
     """
 
-    def __init__(self, encoder: nn.Module, num_classes: int, cfg: MuscClassifierConfig):
+    def __init__(self, encoder: Any, num_classes: int, cfg: MuscClassifierConfig):
         super().__init__()
         width = encoder.config.hidden_size
         self.encoder = encoder
