@@ -373,7 +373,8 @@ def fairseq_train(arguments: Sequence[str]) -> None:
     Raises:
         RuntimeError: it failed; with the last lines that it printed.
     """
-    command = [sys.executable, "-u", "-m", "fairseq_cli.train", *arguments]
+    # -P: not the current folder on the path, where in a checkout fairseq_musc lies without the parts setup.py maps into it
+    command = [sys.executable, "-u", "-P", "-m", "fairseq_cli.train", *arguments]
     last: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
