@@ -373,7 +373,7 @@ def fairseq_train(arguments: Sequence[str]) -> None:
     Raises:
         RuntimeError: it failed; with the last lines that it printed.
     """
-    # -P keeps the current folder off the path: in a checkout fairseq_musc lies there without what setup.py maps into it.
+    # -P keeps the current folder off the path: in a checkout fairseq_musc lies there, less what setup.py maps into it.
     command = [sys.executable, "-u", "-P", "-m", "fairseq_cli.train", *arguments]
     last: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
