@@ -83,7 +83,7 @@ $(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
 		$(BIN)/python -c 'import pathlib, sys, sysconfig; \
 			header = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); \
 			header.exists() or sys.exit(f"make venv: fairseq is compiled, which needs {header} (Debian, Ubuntu: python3-dev)")'; \
-		$(IN_VENV) $(PIP) --quiet --no-cache-dir wheel --no-deps --no-build-isolation --wheel-dir $$wheels \
+		$(IN_VENV) $(PIP) --no-cache-dir wheel --no-deps --no-build-isolation --wheel-dir $$wheels \
 			--requirement requirements-fairseq.txt; \
 		$(PIP) $$from_wheels --requirement requirements-fairseq.txt; \
 	fi
