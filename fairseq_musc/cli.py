@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     verb.add_arguments(verb_parser)
     arguments = verb_parser.parse_args(argv[1:])
+    # fairseq logs every file that it opens; what a verb has to say it says itself.
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         verb.run(arguments)
     except InputError as error:
