@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 
+from fairseq_musc.criterions.musc import MuscCriterion
 from fairseq_musc.data.databin import DataBinInfo, open_corpus
 from fairseq_musc.evaluate.predict import predict
 from fairseq_musc.models.checkpoint import load_classifier
@@ -21,6 +22,30 @@ def test_every_row_of_table_5_is_an_override(world, tmp_path, terms, caplog):
     line = next(record.getMessage() for record in caplog.records if record.name == "train_inner")
     shown = {part.split("=")[0] for part in line.replace(",", "").split() if part.startswith("L_")}
     assert shown == {f"L_{term}" for term in terms.split("+")}
+
+
+@pytest.mark.parametrize("count", [37, 40])
+def test_every_row_is_trained_on_once_an_epoch_in_new_company(tmp_path, monkeypatch, count):
+    """What reaches the criterion through fairseq's own iterators, with its default multiple of 8."""
+    tiny.make_corpora(tmp_path / "corpora", train=count)
+    tiny.make_encoder(tmp_path / "encoder")
+    tiny.binarize(tmp_path / "corpora", tmp_path / "bin", tmp_path / "encoder")
+    steps = []
+    real = MuscCriterion.training_loss
+
+    def seen(self, model, sample):
+        steps.append(frozenset(sample["rows"].tolist()))
+        return real(self, model, sample)
+
+    monkeypatch.setattr(MuscCriterion, "training_loss", seen)
+    options = ("optimization.max_epoch=2", "dataset.required_batch_size_multiple=8", "dataset.batch_size=16")
+    tiny.train(tmp_path / "bin", tmp_path / "encoder", tmp_path / "run", *options)
+    assert len(steps) == 6
+    epochs = steps[:3], steps[3:]
+    for epoch in epochs:
+        assert sum(map(len, epoch)) == 2 * count
+        assert frozenset.union(*epoch) == frozenset(range(2 * count))
+    assert not set(epochs[0]) & set(epochs[1])
 
 
 def test_a_run_stopped_and_resumed_equals_one_that_was_not(world, tmp_path):
