@@ -33,7 +33,7 @@ from fairseq_musc.files import written_whole
 
 ORIGINAL_RATE = 0.25
 """How often the dataset's texts in other languages depart from the plain way, in each respect."""
-PARALLEL_RATE = 0.08
+PARALLEL_RATE = 0.05
 """The same for the text that the translator learns from."""
 
 
