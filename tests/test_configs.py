@@ -1,0 +1,85 @@
+"""Every installed recipe is whole, composes, and holds the published values."""
+
+from pathlib import Path
+
+import pytest
+from fairseq.dataclass.initialize import add_defaults, hydra_init
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+import fairseq_musc.configs
+import fairseq_musc.registration
+from fairseq_musc.criterions.musc import MuscCriterionConfig
+from fairseq_musc.models.classifier import MuscClassifierConfig
+from fairseq_musc.tasks.musc import MuscTaskConfig
+
+FOLDER = Path(fairseq_musc.configs.__path__[0])
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+COMPONENTS = {"task": MuscTaskConfig, "model": MuscClassifierConfig, "criterion": MuscCriterionConfig}
+FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint"}  # by the task, at the first build
+
+
+def composed(name):
+    GlobalHydra.instance().clear()
+    hydra_init(name)
+    with initialize_config_dir(str(FOLDER.resolve()), version_base="1.1"):
+        cfg = compose(name, ["task.data=somewhere"])
+    add_defaults(cfg)
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+
+
+def test_there_are_recipes():
+    assert "musc_pawsx" in RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_names_every_option_of_our_components(name):
+    written = OmegaConf.load(FOLDER / f"{name}.yaml")
+    assert "defaults" not in written
+    for section, dataclass in COMPONENTS.items():
+        fields = {key for key in dataclass.__dataclass_fields__ if key not in FILLED_IN | {"_name", "seed"}}
+        assert set(written[section]) - {"_name"} == fields, section
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_option_has_help_and_every_value_passes_its_checks(name):
+    cfg = composed(name)
+    for section, dataclass in COMPONENTS.items():
+        assert dataclass.problems(cfg[section]) == []
+        for key, entry in dataclass.__dataclass_fields__.items():
+            if key not in ("_name", "seed"):
+                assert entry.metadata["help"], key
+    assert Path(cfg.common.user_dir, "__init__.py").exists()
+    assert cfg.task.seed == cfg.common.seed
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_constants_of_the_released_code_are_the_defaults(name):
+    cfg = composed(name)
+    loss = {key: cfg.criterion[key] for key in MuscCriterionConfig.__dataclass_fields__ if key not in ("_name", "lam")}
+    assert loss == {
+        "terms": "ce+mu+sc+musc",
+        "tau": 0.3,
+        "supcon_log": "inside",
+        "supcon_reduction": "mean",
+        "supcon_scale": 0.3,
+        "supcon_epsilon": 1e-4,
+        "weight_S": 0.5,
+        "weight_T": 0.5,
+        "mixup_beta": 1.0,
+    }
+    assert loss == {key: MuscCriterionConfig.__dataclass_fields__[key].default for key in loss}
+    assert (cfg.model.projector_size, cfg.model.mix_at) == (128, "embedding_output")
+    assert cfg.dataset.batch_size == 32
+    assert cfg.dataset.required_batch_size_multiple == 1
+    assert cfg.dataset.validate_interval_updates == cfg.checkpoint.save_interval_updates == 300
+    assert (cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric) == ("accuracy", True)
+    assert (cfg.optimizer._name, cfg.optimizer.adam_betas, cfg.optimizer.weight_decay) == ("adam", "(0.9, 0.999)", 0)
+    assert (cfg.lr_scheduler._name, cfg.optimization.clip_norm, cfg.common.seed) == ("fixed", 0, 3)
+
+
+def test_pawsx_has_the_values_of_table_7_and_appendix_b():
+    cfg = composed("musc_pawsx")
+    assert (list(cfg.optimization.lr), cfg.criterion.lam, cfg.optimization.max_epoch) == ([1e-5], 0.9, 4)
+    assert cfg.model.pretrained == "bert-base-multilingual-cased"
