@@ -3,7 +3,7 @@
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -74,6 +74,15 @@ class MuscCriterionConfig(FairseqDataclass):
         return found
 
 
+class Encoded(NamedTuple):
+    """The encoded views of a batch of B rows in G languages, and what mixed them."""
+
+    views: list[View | None]
+    """S, T, mixed S, mixed T, of B rows each; None if no term needs it."""
+    alpha: Tensor
+    """(2, G): for S and T, one for each language in the batch."""
+
+
 @register_criterion("musc", dataclass=MuscCriterionConfig)
 class MuscCriterion(FairseqCriterion):
     """Unpacks a batch, calls the model once and the formulas of :mod:`fairseq_musc.losses` a language, and logs.
@@ -107,25 +116,25 @@ class MuscCriterion(FairseqCriterion):
         """L, averaged over the target languages of the run."""
         sizes = [size for _, size in sample["groups"]]
         T = len(self.task.target_langs)
-        views = self.encode(model, sample, sizes, T)  # S, T and, if asked for, mixed S, mixed T
+        encoded = self.encode(model, sample, sizes, T)
         logged: dict[str, Any] = {f"L_{term}": 0.0 for term in self.terms}
         loss = torch.zeros((), device=sample["labels"].device)
         start = 0
         for k, size in enumerate(sizes):
             rows = slice(start, start + size)
-            S, T_, mixed_S, mixed_T = (
+            view_S, view_T, mixed_S, mixed_T = (
                 None if view is None else View(view.logits[rows], None if view.z is None else view.z[rows])
-                for view in views.plain_and_mixed
+                for view in encoded.views
             )
-            assert S is not None and T_ is not None
+            assert view_S is not None and view_T is not None
             value = losses.terms_of_pairs(
-                S,
-                T_,
+                view_S,
+                view_T,
                 mixed_S,
                 mixed_T,
                 sample["labels"][rows],
-                views.alpha[0, k],
-                views.alpha[1, k],
+                encoded.alpha[0, k],
+                encoded.alpha[1, k],
                 self.terms,
                 self.tau,
                 self.normalisation,
@@ -142,7 +151,7 @@ class MuscCriterion(FairseqCriterion):
         )
         return loss, 1, logged
 
-    def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> "Views":
+    def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> Encoded:
         """All views of a batch in one encoder pass."""
         # Where processes have uneven numbers of batches fairseq hands out a stand-in, which may be one of validation,
         # with more languages and perhaps one view; its gradient is thrown away, but it has to pass.
@@ -153,13 +162,12 @@ class MuscCriterion(FairseqCriterion):
         alpha = draw_alpha((len(plain), max(T, len(sizes))), self.mixup_beta)[:, : len(sizes)]
         inputs = joined_views([*plain, *plain] if mixed else plain, self.task.info.pad)
         mixing = mix_within_groups(sizes, list(alpha), device) if mixed else None
-        encoded = model(**inputs, mixing=mixing, project=bool(CONTRASTIVE_TERMS & set(self.terms)))
+        logits, z = model(**inputs, mixing=mixing, project=bool(CONTRASTIVE_TERMS & set(self.terms)))
         B = sum(sizes)
         views: list[View | None] = [
-            View(encoded.logits[i : i + B], None if encoded.z is None else encoded.z[i : i + B])
-            for i in range(0, len(encoded.logits), B)
+            View(logits[i : i + B], None if z is None else z[i : i + B]) for i in range(0, len(logits), B)
         ]
-        return Views(views + [None] * (4 - len(views)), alpha.to(device, non_blocking=True))
+        return Encoded(views + [None] * (4 - len(views)), alpha.to(device, non_blocking=True))
 
     def validation_counts(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """Cross-entropy of all views, and right answers of each view and of their ensemble, for every language."""
@@ -178,14 +186,14 @@ class MuscCriterion(FairseqCriterion):
         # Every key in every batch: fairseq sums these dicts by the keys of the first.
         logged: dict[str, Any] = {}
         for group in self.task.datasets["valid"].groups:
-            logged[f"n_{group.language}"] = 0
-            logged.update({f"right_{name}_{group.language}": 0 for name in right})
+            logged[f"n:{group.language}"] = 0
+            logged.update({f"right:{name}:{group.language}": 0 for name in right})
         start = 0
         for g, size in sample["groups"]:
             language = self.task.datasets["valid"].groups[g].language
-            logged[f"n_{language}"] = size
+            logged[f"n:{language}"] = size
             for name, hits in right.items():
-                logged[f"right_{name}_{language}"] = hits[start : start + size].sum()
+                logged[f"right:{name}:{language}"] = hits[start : start + size].sum()
             start += size
         logged.update(loss=loss.detach() * B, sample_size=B, nsentences=B, ntokens=sample["ntokens"])
         return loss * B, B, logged
@@ -196,17 +204,13 @@ class MuscCriterion(FairseqCriterion):
         size = sum(log["sample_size"] for log in logging_outputs)
         keys = [key for key in logging_outputs[0] if key == "loss" or key.startswith("L_")]
         for key in keys:
-            # Clones: a tensor may be shared with the loss of the step.
             metrics.log_scalar(key, sum(log[key] for log in logging_outputs) / size, size, round=4)
-        for key in (key for key in logging_outputs[0] if key.startswith(("n_", "right_"))):
+        for key in (key for key in logging_outputs[0] if key.startswith(("n:", "right:"))):
             metrics.log_scalar_sum(f"_{key}", sum(log[key] for log in logging_outputs), priority=0)
-        languages = [key.removeprefix("n_") for key in logging_outputs[0] if key.startswith("n_")]
+        languages = [key.removeprefix("n:") for key in logging_outputs[0] if key.startswith("n:")]
         if not languages:
             return
-        names = dict.fromkeys(
-            key.removeprefix("right_").rsplit("_", 1)[0] for key in logging_outputs[0] if key.startswith("right_")
-        )
-        for name in names:
+        for name in dict.fromkeys(key.split(":")[1] for key in logging_outputs[0] if key.startswith("right:")):
             metrics.log_derived(f"accuracy_{name}", macro_accuracy(name, languages))
         metrics.log_derived("accuracy", macro_accuracy("Ens", languages))
 
@@ -214,14 +218,6 @@ class MuscCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Yes: all that is logged is a number, with the same keys in every process."""
         return True
-
-
-class Views:
-    """The encoded views of a batch, and what mixed them."""
-
-    def __init__(self, plain_and_mixed: list[View | None], alpha: Tensor):
-        self.plain_and_mixed = plain_and_mixed
-        self.alpha = alpha
 
 
 def macro_accuracy(name: str, languages: Sequence[str]) -> Any:
@@ -232,7 +228,7 @@ def macro_accuracy(name: str, languages: Sequence[str]) -> Any:
     """
 
     def mean(meters: Any) -> float:
-        shares = [float(meters[f"_right_{name}_{xx}"].sum) / max(float(meters[f"_n_{xx}"].sum), 1) for xx in languages]
+        shares = [float(meters[f"_right:{name}:{xx}"].sum) / max(float(meters[f"_n:{xx}"].sum), 1) for xx in languages]
         return round(100 * sum(shares) / len(shares), 4)
 
     return mean

@@ -28,5 +28,5 @@ fairseq-musc read --dataset pawsx --input "$pawsx" --output "$out/corpora" --mis
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder"
 fairseq-hydra-train --config-name musc_pawsx \
     task.data="$out/data-bin" model.pretrained="$out/encoder" checkpoint.save_dir="$out/checkpoints" \
-    optimization.lr='[0.001]' optimization.max_epoch=2 criterion.lam=0.1 common.log_interval=5
+    optimization.lr='[0.001]' optimization.max_epoch=8 criterion.lam=0.1 common.log_interval=20
 "$scripts/eval_translate_all.sh" "$out/checkpoints/checkpoint_best.pt" "$out/data-bin"

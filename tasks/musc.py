@@ -86,23 +86,26 @@ class MuscTask(FairseqTask):
 
     cfg: MuscTaskConfig
 
-    def __init__(self, cfg: MuscTaskConfig, info: DataBinInfo | None):
+    def __init__(self, cfg: MuscTaskConfig, from_checkpoint: bool):
         super().__init__(cfg)
-        self.info = info
+        self.from_checkpoint = from_checkpoint
 
     @classmethod
     @said_plainly
     def setup_task(cls, cfg: MuscTaskConfig, from_checkpoint: bool = False, **kwargs: Any) -> "MuscTask":
-        """Opens the data-bin; when a checkpoint is loaded for prediction its training data need not be there."""
+        """Sets up training, or the loading of a checkpoint, for which its training data need not be there."""
         problems = MuscTaskConfig.problems(cfg)
         if problems:
             raise InputError.all_at_once("the task cannot be set up:", problems)
-        return cls(cfg, None if from_checkpoint else DataBinInfo.load(cfg.data))
+        task = cls(cfg, from_checkpoint)
+        if not from_checkpoint:
+            _ = task.info  # a data-bin that is not there ends the run here
+        return task
 
-    @property
-    def from_checkpoint(self) -> bool:
-        """Whether this task was set up to load a checkpoint, without its data."""
-        return self.info is None
+    @functools.cached_property
+    def info(self) -> DataBinInfo:
+        """What the data-bin is for."""
+        return DataBinInfo.load(self.cfg.data)
 
     @property
     def source_dictionary(self) -> None:
@@ -111,7 +114,7 @@ class MuscTask(FairseqTask):
 
     target_dictionary = source_dictionary
 
-    @property
+    @functools.cached_property
     def target_langs(self) -> list[str]:
         """The target languages, asked for or found."""
         if self.cfg.target_langs is not None:
@@ -140,7 +143,6 @@ class MuscTask(FairseqTask):
         """
         if split not in ("train", "valid"):
             raise InputError(f"there is no subset {split!r}; the subsets are train and valid (see task.*_corpora)")
-        assert self.info is not None
         train = split == "train"
         names = list(self.cfg.train_corpora if train else self.cfg.valid_corpora)
         groups = []
@@ -167,7 +169,7 @@ class MuscTask(FairseqTask):
         Raises:
             InputError: encoder and data-bin do not go together.
         """
-        if self.info is not None:
+        if not self.from_checkpoint:
             encoder_config = encoder_config_of(cfg.pretrained)
             self.check_encoder(cfg.pretrained, encoder_config)
             cfg.encoder_config = json.dumps(encoder_config, sort_keys=True)
@@ -179,7 +181,6 @@ class MuscTask(FairseqTask):
 
     def check_encoder(self, pretrained: str, encoder_config: dict[str, Any]) -> None:
         """Raises :class:`InputError` unless an encoder can read this data-bin: ids, length and tokenizer."""
-        assert self.info is not None
         problems = []
         if encoder_config["vocab_size"] < self.info.vocab_size:
             problems.append(
@@ -201,7 +202,7 @@ class MuscTask(FairseqTask):
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
         """Called by fairseq behind each validation: every row must have been counted once."""
         dataset = self.datasets["valid"]
-        counted = {group.language: agg.get(f"_n_{group.language}") for group in dataset.groups}
+        counted = {group.language: agg.get(f"_n:{group.language}") for group in dataset.groups}
         wrong = [
             f"{group.language}: {int(counted[group.language].sum)} of {len(group)}"
             for group in dataset.groups

@@ -182,7 +182,7 @@ def test_one_view_can_be_validated_on(parts):
     criterion.eval()
     _, size, logged = criterion(model.eval(), first_batch(task, "valid", 4))
     assert size == 12
-    assert "right_S_val_MT_de" not in logged
+    assert "right:S_val_MT:de" not in logged
 
 
 def test_wrong_values_are_said_all_at_once():
