@@ -61,12 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb.add_arguments(verb_parser)
     arguments = verb_parser.parse_args(argv[1:])
     # fairseq logs every file that it opens; what a verb has to say it says itself.
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    fairseq = logging.getLogger("fairseq")
+    level = fairseq.level
+    fairseq.setLevel(logging.WARNING)
     try:
         verb.run(arguments)
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        fairseq.setLevel(level)
     return 0
 
 

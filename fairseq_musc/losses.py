@@ -103,7 +103,8 @@ def supcon(z: Tensor, y: Tensor, tau: float, normalisation: Normalisation = RELE
     """
     z = z.float()
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)  # (M, M)
-    similarity = (z @ z.T / tau).masked_fill(itself, torch.finfo(z.dtype).min)  # (M, M)
+    with torch.autocast(z.device.type, enabled=False):  # which would take the product to half precision
+        similarity = (z @ z.T / tau).masked_fill(itself, torch.finfo(z.dtype).min)  # (M, M)
     log_p = F.log_softmax(similarity, dim=1)  # (M, M), over all a != i
     positive = (y[:, None] == y[None, :]) & ~itself  # (M, M), P(i) in row i
     count = positive.sum(1)  # (M,)

@@ -196,3 +196,11 @@ def test_half_precision_stays_finite(dtype):
     logits = (100 * logits).to(dtype)
     values = [mixup(logits, y, torch.tensor(0.5)), supcon_pair(z.to(dtype), z.to(dtype), y, 0.01)]
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in values)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype):
+    _, z, y = random_views(6)
+    expected = supcon(z, y, 0.3)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(supcon(z, y, 0.3), expected)
