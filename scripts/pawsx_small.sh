@@ -29,4 +29,6 @@ fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenize
 fairseq-hydra-train --config-name musc_pawsx \
     task.data="$out/data-bin" model.pretrained="$out/encoder" checkpoint.save_dir="$out/checkpoints" \
     optimization.lr='[0.001]' optimization.max_epoch=8 criterion.lam=0.1 common.log_interval=20
-"$scripts/eval_translate_all.sh" "$out/checkpoints/checkpoint_best.pt" "$out/data-bin"
+for which in best last; do
+  "$scripts/eval_translate_all.sh" "$out/checkpoints/checkpoint_$which.pt" "$out/data-bin"
+done

@@ -375,9 +375,11 @@ def fairseq_train(arguments: Sequence[str]) -> None:
     """
     # -P keeps the current folder off the path: in a checkout fairseq_musc lies there, less what setup.py maps into it.
     command = [sys.executable, "-u", "-P", "-m", "fairseq_cli.train", *arguments]
+    # With --cpu fairseq still clips gradients by a factor on the GPU that it sees, and fails.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if "--cpu" in arguments else None
     last: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
