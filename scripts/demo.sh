@@ -33,10 +33,11 @@ step "MUSC: fairseq-hydra-train --config-name musc_pawsx"
 fairseq-hydra-train --config-name musc_pawsx \
     task.data="$demo/data-bin" model.pretrained="$demo/encoder" checkpoint.save_dir="$demo/checkpoints" \
     optimization.lr='[0.001]' optimization.max_epoch=2 criterion.lam=0.1 common.log_interval=5 2>&1 |
-    grep --line-buffered -E '(train_inner|valid)\]|rror|done training' | sed -u 's/^\[[^]]*\]\[[^]]*\]\[[^]]*\] - //'
+    tee "$demo/train.log" | sed -unE 's/^\[[^]]*\]\[(train_inner|valid)\]\[INFO\] - //p' ||
+    { tail -n 20 "$demo/train.log" >&2; exit 1; }
 
 step "T_tst and S_tst^MT predicted, ensembled, reported"
 "$scripts/eval_translate_all.sh" "$demo/checkpoints/checkpoint_best.pt" "$demo/data-bin"
 
 step "done; the table and what it was made from:"
-printf '%s\n' "$demo/checkpoints/checkpoint_best.predictions/results.md" "$demo"/{raw,translator,encoder,corpora,data-bin,checkpoints}
+printf '%s\n' "$demo/checkpoints/checkpoint_best.predictions/results.md" "$demo"/{raw,translator,encoder,corpora,data-bin,train.log,checkpoints}
