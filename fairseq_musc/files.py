@@ -1,15 +1,18 @@
-"""Files that appear whole or not at all, and the checksums that say so later."""
+"""Files and folders that appear whole or not at all, and the checksums that say so later."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from fairseq_musc.errors import InputError
 
 
 @contextmanager
@@ -34,6 +37,30 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes its name only when the block ends without an exception.
+
+    Raises:
+        InputError: ``path`` exists.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists; name a new folder, or remove this one first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o777 & ~umask)  # mkdtemp makes folders that only their owner can enter
+        for file in partial.iterdir():  # and safetensors such files
+            file.chmod(0o666 & ~umask)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

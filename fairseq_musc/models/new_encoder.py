@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import written_whole
+from fairseq_musc.files import folder_written_whole, written_whole
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -59,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         pieces = read_vocabulary(arguments.vocab)
     else:
         pieces = learn_vocabulary(arguments.text, arguments.vocab_size)
-    with _new_folder(arguments.output) as folder:
+    with folder_written_whole(arguments.output) as folder:
         write_tokenizer(folder, pieces, arguments.max_positions)
         parameters = write_model(folder, len(pieces), arguments)
     print(f"{arguments.output}: an untrained BERT of {len(pieces)} word pieces and {parameters} parameters")
@@ -191,27 +187,3 @@ def write_model(folder: Path, vocab_size: int, arguments: argparse.Namespace) ->
         model = BertModel(config)
     model.save_pretrained(folder)
     return sum(weight.numel() for weight in model.parameters())
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name only when the block ends without an exception.
-
-    Raises:
-        InputError: ``path`` exists.
-    """
-    if path.exists():
-        raise InputError(f"{path} exists; name a new folder, or remove this one first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)  # mkdtemp makes folders that only their owner can enter
-        for file in partial.iterdir():  # and safetensors such files
-            file.chmod(0o666 & ~umask)
-        partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -24,12 +24,11 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import sha256, write_json
+from fairseq_musc.files import folder_written_whole, sha256, write_json
 from fairseq_musc.translate import release
 from fairseq_musc.translate.fairseq_commands import binarize
 from fairseq_musc.translate.fairseq_generate import (
@@ -100,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     decoding, device = generation_from(arguments)
     if arguments.dim % arguments.heads:
         raise InputError(f"--dim {arguments.dim} is no multiple of --heads {arguments.heads}; choose one that is")
-    with whole_folder(arguments.output) as folder, tempfile.TemporaryDirectory(prefix="fairseq-musc-") as work:
+    with folder_written_whole(arguments.output) as folder, tempfile.TemporaryDirectory(prefix="fairseq-musc-") as work:
         pairs, sources = read_parallel(arguments.parallel, arguments.languages, arguments.limit)
         training, held_out = hold_out(pairs, arguments.held_out, arguments.seed)
         languages = sorted({language for pair in pairs for language in pair})
@@ -141,28 +140,6 @@ def run(arguments: argparse.Namespace) -> None:
 def say(line: str) -> None:
     """Progress, to the stream that no result goes to."""
     print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that is renamed to ``path`` only when the block ends without an exception.
-
-    Raises:
-        InputError: ``path`` exists.
-    """
-    if path.exists():
-        raise InputError(f"{path} exists; name a new folder, or remove this one first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
-    try:
-        yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)  # mkdtemp makes folders that only their owner can enter
-        partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def read_parallel(
