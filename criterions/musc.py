@@ -74,7 +74,7 @@ class MuscCriterionConfig(FairseqDataclass):
         return found
 
 
-class Encoded(NamedTuple):
+class EncodedViews(NamedTuple):
     """The encoded views of a batch of B rows in G languages, and what mixed them."""
 
     views: list[View | None]
@@ -151,7 +151,7 @@ class MuscCriterion(FairseqCriterion):
         )
         return loss, 1, logged
 
-    def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> Encoded:
+    def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> EncodedViews:
         """All views of a batch in one encoder pass."""
         # Where processes have uneven numbers of batches fairseq hands out a stand-in, which may be one of validation,
         # with more languages and perhaps one view; its gradient is thrown away, but it has to pass.
@@ -167,7 +167,7 @@ class MuscCriterion(FairseqCriterion):
         views: list[View | None] = [
             View(logits[i : i + B], None if z is None else z[i : i + B]) for i in range(0, len(logits), B)
         ]
-        return Encoded(views + [None] * (4 - len(views)), alpha.to(device, non_blocking=True))
+        return EncodedViews(views + [None] * (4 - len(views)), alpha.to(device, non_blocking=True))
 
     def validation_counts(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """Cross-entropy of all views, and right answers of each view and of their ensemble, for every language."""

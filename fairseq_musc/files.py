@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +62,32 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def rows_as_written(path: Path, about: Mapping[str, Any], remedy: str) -> list[bytes]:
+    """The lines of a table behind its header, held against the row count and checksum in the JSON file beside it.
+
+    Args:
+        path: the table; every line ends in a line feed.
+        about: what the JSON file says; ``rows`` and ``sha256`` of it.
+        remedy: what a message tells to do, e.g. "predict again".
+
+    Raises:
+        InputError: the table is not there, cut short, or changed since it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
+    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
+    if len(lines) != about["rows"]:
+        raise InputError(
+            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
+            f"written; {remedy}"
+        )
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); {remedy}")
+    return lines
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -12,8 +12,8 @@ from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
-from fairseq_musc.data.corpus import CORPORA
-from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, languages_of, open_corpus
+from fairseq_musc.data.corpus import CORPORA, languages_of
+from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
@@ -145,12 +145,13 @@ class MuscTask(FairseqTask):
             raise InputError(f"there is no subset {split!r}; the subsets are train and valid (see task.*_corpora)")
         train = split == "train"
         names = list(self.cfg.train_corpora if train else self.cfg.valid_corpora)
+        opened = functools.cache(functools.partial(open_corpus, self.cfg.data))  # S_trn is a view of every language
         groups = []
         for language in self.target_langs if train else [self.cfg.source_lang, *self.target_langs]:
             if not train and language == self.cfg.source_lang:
-                views = [open_corpus(self.cfg.data, "T_val", language)] * len(names)
+                views = [opened("T_val", language)] * len(names)
             else:
-                views = [open_corpus(self.cfg.data, name, self.language_of(name, language)) for name in names]
+                views = [opened(name, self.language_of(name, language)) for name in names]
             check_views_aligned(views)
             groups.append(LanguageGroup(language, views))
         dataset = AlignedPairs(groups, self.info.pad, self.info.token_types, shuffle=train, seed=self.cfg.seed)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, Corpus, escape, read_about, read_corpus
+from fairseq_musc.data.corpus import CORPORA, Corpus, escape, languages_of, read_about, read_corpus
 from fairseq_musc.data.databin import DataBinInfo, stem, suffixed
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
@@ -51,9 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     wanted = [
-        (name, path.name.removeprefix(f"{name}.").removesuffix(".json"))
-        for name in arguments.only or CORPORA
-        for path in sorted(arguments.corpora.glob(f"{name}.*.json"))
+        (name, language) for name in arguments.only or CORPORA for language in languages_of(arguments.corpora, name)
     ]
     if not wanted:
         raise InputError(f"{arguments.corpora} holds no corpora; make them with `fairseq-musc read`")

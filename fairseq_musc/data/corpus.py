@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import write_json, written_whole
+from fairseq_musc.files import rows_as_written, write_json, written_whole
 
 
 class Kind(NamedTuple):
@@ -109,6 +109,12 @@ def corpus_path(folder: str | Path, name: str, language: str) -> Path:
 def corpus_exists(folder: str | Path, name: str, language: str) -> bool:
     """Whether a corpus is there, whole."""
     return corpus_path(folder, name, language).with_suffix(".json").exists()
+
+
+def languages_of(folder: str | Path, name: str) -> list[str]:
+    """The languages in which a corpus lies in a folder of corpora or in a data-bin, sorted."""
+    found = Path(folder).glob(f"{name}.*.json")
+    return sorted(path.name.removeprefix(f"{name}.").removesuffix(".json") for path in found)
 
 
 def escape(cell: str) -> str:
@@ -217,18 +223,7 @@ def read_corpus(folder: str | Path, name: str, language: str) -> Corpus:
     """
     about = read_about(folder, name, language)
     path = corpus_path(folder, name, language)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; make the corpus again") from None
-    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
-    if len(lines) != about["rows"]:
-        raise InputError(
-            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
-            "written; make the corpus again"
-        )
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); make the corpus again")
+    lines = rows_as_written(path, about, "make the corpus again")
     rows = []
     for number, line in enumerate(lines, start=2):
         try:

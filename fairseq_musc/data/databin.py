@@ -104,12 +104,6 @@ def suffixed(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def languages_of(folder: str | Path, name: str) -> list[str]:
-    """The languages in which a corpus lies in a data-bin, sorted."""
-    found = Path(folder).glob(f"{name}.*.json")
-    return sorted(path.name.removeprefix(f"{name}.").removesuffix(".json") for path in found)
-
-
 def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus:
     """Opens one corpus and counts it: tokens, labels and ids against each other and against what was written.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA
+from fairseq_musc.data.corpus import CORPORA, languages_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predicts what is asked for and is not there yet."""
-    from fairseq_musc.data.databin import DataBinInfo, languages_of, open_corpus
+    from fairseq_musc.data.databin import DataBinInfo, open_corpus
     from fairseq_musc.models.checkpoint import load_classifier
 
     if arguments.batch_size < 1:

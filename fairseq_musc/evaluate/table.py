@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from fairseq_musc.data.corpus import CORPORA, escape, unescape
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import write_json, written_whole
+from fairseq_musc.files import rows_as_written, write_json, written_whole
 
 #: Split to the name under which the ensemble of its corpora stands in tables.
 ENSEMBLES = {"valid": "Ens_val", "test": "Ens"}
@@ -202,18 +202,7 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
     """
     path = predictions_path(folder, corpus, language)
     about = _read_about(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; predict again") from None
-    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
-    if len(lines) != about["rows"]:
-        raise InputError(
-            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
-            "written; predict again"
-        )
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); predict again")
+    lines = rows_as_written(path, about, "predict again")
     signature = Signature(**{**about["signature"], "labels": tuple(about["signature"]["labels"])})
     class_of = {label: place for place, label in enumerate(signature.labels)}
     cells = [line.decode().split("\t") for line in lines]

@@ -33,6 +33,7 @@ from fairseq_musc.data.corpus import (
     Row,
     check_aligned,
     corpus_exists,
+    languages_of,
     read_about,
     read_corpus,
     write_corpus,
@@ -119,11 +120,6 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def languages_there(folder: Path, name: str) -> set[str]:
-    """The languages in which a corpus is there."""
-    return {path.name.split(".")[1] for path in folder.glob(f"{name}.*.json")}
-
-
 def plan(
     folder: Path, names: Sequence[str], languages: Sequence[str] | None, source_lang: str, where_there: bool = False
 ) -> list[Job]:
@@ -163,8 +159,8 @@ def default_languages(folder: Path, name: str, names: Sequence[str]) -> set[str]
     source = CORPORA[name].made_from
     assert source is not None
     if source == "S_trn":
-        return languages_there(folder, "T_val") | languages_there(folder, "T_tst")
-    return languages_there(folder, source) | (default_languages(folder, source, names) if source in names else set())
+        return {*languages_of(folder, "T_val"), *languages_of(folder, "T_tst")}
+    return {*languages_of(folder, source), *(default_languages(folder, source, names) if source in names else ())}
 
 
 def make_corpora(
