@@ -31,9 +31,7 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        os.chmod(partial, _permitted(0o666))  # mkstemp makes files that only their owner can read
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
@@ -53,15 +51,20 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     try:
         yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)  # mkdtemp makes folders that only their owner can enter
+        partial.chmod(_permitted(0o777))  # mkdtemp makes folders that only their owner can enter
         for file in partial.iterdir():  # and safetensors such files
-            file.chmod(0o666 & ~umask)
+            file.chmod(_permitted(0o666))
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _permitted(mode: int) -> int:
+    """What the umask leaves of a mode; it can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return mode & ~umask
 
 
 def rows_as_written(path: Path, about: Mapping[str, Any], remedy: str) -> list[bytes]:

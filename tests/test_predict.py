@@ -107,6 +107,8 @@ def test_a_corpus_that_is_not_there(world, checkpoint, tmp_path, capsys):
     assert "holds T_trn_BT: in no language" in capsys.readouterr().err
     assert predict(checkpoint, world.data, tmp_path, "--languages", "ja") == 2
     assert "only in de, en, fr" in capsys.readouterr().err
+    assert predict(checkpoint, world.data, tmp_path, "--languages", "en", "de", "ja") == 2
+    assert "holds none of T_tst, S_tst_MT in ja" in capsys.readouterr().err
 
 
 def test_help_of_every_verb_says_what_it_reads_and_writes(capsys):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fairseq_musc.data.corpus import CORPORA, Corpus, escape, languages_of, read_about, read_corpus
-from fairseq_musc.data.databin import DataBinInfo, stem, suffixed
+from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
@@ -200,7 +200,7 @@ def binarize_corpus(
         suffixed(begun, ".ids").write_bytes("".join(f"{escape(row.id)}\n" for row in corpus.rows).encode())
         suffixes = (".bin", ".idx", ".rows.npy", ".ids")
         about = {
-            "format": 1,
+            "format": FORMAT,
             "corpus": corpus.name,
             "language": corpus.language,
             "text_language": corpus.text_language,

@@ -66,6 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
             there = f"only in {', '.join(found)}" if found else "in no language"
             raise InputError(f"{arguments.data} holds {name}{asked}: {there}; make and binarize it first")
         wanted += [(name, language) for language in languages]
+    # A corpus may lack a language that another has (S_tst_MT has no English); one that all lack is a mistake.
+    nowhere = sorted(set(arguments.languages or ()) - {language for _, language in wanted})
+    if nowhere:
+        raise InputError(f"{arguments.data} holds none of {', '.join(arguments.corpora)} in {', '.join(nowhere)}")
     trained = load_classifier(arguments.checkpoint)
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     checkpoint_sha256 = sha256(arguments.checkpoint)
