@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
@@ -17,6 +18,7 @@ from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_cor
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
+from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class MuscTaskConfig(FairseqDataclass):
         metadata={"help": "what validation predicts and ensembles; [T_val] alone needs no translated validation set"},
     )
     seed: int = II("common.seed")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -173,6 +177,7 @@ class MuscTask(FairseqTask):
         if not self.from_checkpoint:
             encoder_config = encoder_config_of(cfg.pretrained)
             self.check_encoder(cfg.pretrained, encoder_config)
+            self.check_resumed()
             cfg.encoder_config = json.dumps(encoder_config, sort_keys=True)
             cfg.labels = list(self.info.labels)
             cfg.tokenizer_fingerprint = self.info.fingerprint
@@ -198,6 +203,29 @@ class MuscTask(FairseqTask):
             raise InputError.all_at_once(
                 f"{pretrained} cannot be trained on {self.cfg.data} (binarize again with --tokenizer {pretrained}):",
                 problems,
+            )
+
+    def check_resumed(self) -> None:
+        """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data.
+
+        fairseq itself only finds that some weights have another shape.
+        """
+        path = Path(self.cfg.restore_file)
+        if self.cfg.restore_file == "checkpoint_last.pt":  # fairseq's default, which alone lies in save_dir
+            path = Path(self.cfg.save_dir) / path
+        saved = saved_model_config(path) if path.is_file() else {}
+        problems = []
+        labels = tuple(saved.get("labels") or self.info.labels)
+        if labels != self.info.labels:
+            problems.append(
+                f"it has {len(labels)} classes ({', '.join(labels)}), the data-bin {len(self.info.labels)} "
+                f"({', '.join(self.info.labels)})"
+            )
+        if saved.get("tokenizer_fingerprint", self.info.fingerprint) != self.info.fingerprint:
+            problems.append(f"its data was made with another tokenizer than the data-bin ({self.info.tokenizer})")
+        if problems:
+            raise InputError.all_at_once(
+                f"training on {self.cfg.data} cannot go on from {path} (name another checkpoint.save_dir):", problems
             )
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:

@@ -16,6 +16,7 @@ from fairseq_musc.tasks.musc import MuscTaskConfig
 
 FOLDER = Path(fairseq_musc.configs.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+INTERPOLATED = {"_name", "seed", "save_dir", "restore_file"}  # from other sections
 COMPONENTS = {"task": MuscTaskConfig, "model": MuscClassifierConfig, "criterion": MuscCriterionConfig}
 FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint"}  # by the task, at the first build
 
@@ -38,7 +39,7 @@ def test_a_recipe_names_every_option_of_our_components(name):
     written = OmegaConf.load(FOLDER / f"{name}.yaml")
     assert "defaults" not in written
     for section, dataclass in COMPONENTS.items():
-        fields = {key for key in dataclass.__dataclass_fields__ if key not in FILLED_IN | {"_name", "seed"}}
+        fields = {key for key in dataclass.__dataclass_fields__ if key not in FILLED_IN | INTERPOLATED}
         assert set(written[section]) - {"_name"} == fields, section
 
 
@@ -48,7 +49,7 @@ def test_every_option_has_help_and_every_value_passes_its_checks(name):
     for section, dataclass in COMPONENTS.items():
         assert dataclass.problems(cfg[section]) == []
         for key, entry in dataclass.__dataclass_fields__.items():
-            if key not in ("_name", "seed"):
+            if key not in INTERPOLATED:
                 assert entry.metadata["help"], key
     assert Path(cfg.common.user_dir, "__init__.py").exists()
     assert cfg.task.seed == cfg.common.seed

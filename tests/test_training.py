@@ -7,6 +7,7 @@ import torch
 
 from fairseq_musc.criterions.musc import MuscCriterion
 from fairseq_musc.data.databin import DataBinInfo, open_corpus
+from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.predict import predict
 from fairseq_musc.models.checkpoint import load_classifier
 
@@ -67,6 +68,24 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(world, tmp_path):
         for key, state in whole["last_optimizer_state"]["state"].items():
             assert torch.equal(state["exp_avg_sq"], resumed["last_optimizer_state"]["state"][key]["exp_avg_sq"])
     assert any(not torch.equal(halfway[key], whole["model"][key]) for key in halfway)
+
+
+def test_a_run_does_not_go_on_from_a_checkpoint_for_other_data(world, tmp_path):
+    one_epoch = "optimization.max_epoch=1"
+    tiny.train(world.data, world.encoder, tmp_path / "run", one_epoch)
+    before = (tmp_path / "run" / "checkpoint_last.pt").read_bytes()
+    tiny.make_corpora(tmp_path / "corpora", labels=("0", "1", "2"))
+    tiny.make_encoder(tmp_path / "other", words=["w1", "w2", "not"])
+    tiny.binarize(tmp_path / "corpora", tmp_path / "bin", tmp_path / "other")
+    with pytest.raises(InputError) as error:
+        tiny.train(tmp_path / "bin", tmp_path / "other", tmp_path / "run", "optimization.max_epoch=2")
+    for part in (
+        "it has 2 classes (0, 1), the data-bin 3 (0, 1, 2)",
+        "another tokenizer",
+        "another checkpoint.save_dir",
+    ):
+        assert part in str(error.value)
+    assert (tmp_path / "run" / "checkpoint_last.pt").read_bytes() == before
 
 
 def test_seed_and_only_the_seed_decides(world, tmp_path):

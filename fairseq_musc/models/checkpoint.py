@@ -24,6 +24,17 @@ class TrainedClassifier:
     seed: int
 
 
+def saved_model_config(path: str | Path) -> dict[str, Any]:
+    """How the model of a checkpoint was built, without reading its weights; nothing if it is no checkpoint of ours."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return dict(state["cfg"]["model"])
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
+        return {}  # fairseq will find it in a moment, and say what it is
+
+
 def load_classifier(path: str | Path) -> TrainedClassifier:
     """Rebuilds the model of a checkpoint that ``fairseq-hydra-train`` wrote.
 
