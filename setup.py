@@ -55,6 +55,8 @@ setup(
     ],
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "report": ["matplotlib>=3.9"],
+        "slurm": ["hydra-submitit-launcher>=1.2"],
         "easynmt": ["easynmt>=2.0.2", "transformers<5"],
     },
     entry_points={"console_scripts": ["fairseq-musc=fairseq_musc.cli:main"]},

@@ -18,7 +18,7 @@ FOLDER = Path(fairseq_musc.configs.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 INTERPOLATED = {"_name", "seed", "save_dir", "restore_file"}  # from other sections
 COMPONENTS = {"task": MuscTaskConfig, "model": MuscClassifierConfig, "criterion": MuscCriterionConfig}
-FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint"}  # by the task, at the first build
+FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint", "trained_on"}  # by the task, at the first build
 
 
 def composed(name):

@@ -40,6 +40,28 @@ SUM_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
+class Training:
+    """What a checkpoint was trained with: what tells the rows of the paper's tables apart."""
+
+    corpora: tuple[str, ...]
+    """The training corpora by their names of Table 1, e.g. ``("S_trn", "T_trn_MT")``."""
+    paired: bool
+    """Whether they were two aligned views of the same rows."""
+    rows: dict[str, int]
+    """``<corpus>.<language>`` of every training corpus, and its rows."""
+    terms: str
+    """The terms of the loss, e.g. ``ce+sc``, in the order of :data:`fairseq_musc.losses.TERMS`."""
+    lam: float
+    lr: float
+    normalisation: str
+    """``released`` or ``paper``, with the factors that were set apart from it, if any."""
+    encoder: str
+    """``model.pretrained`` of the run."""
+    translators: tuple[str, ...] = ()
+    """What translated the training corpora, as in :attr:`Signature.translator`."""
+
+
+@dataclass(frozen=True)
 class Signature:
     """What a figure from a table can be traced back to."""
 
@@ -66,6 +88,17 @@ class Signature:
     """For an ensemble: the corpora whose probabilities were averaged, and their weights."""
     member_sha256: dict[str, str] = field(default_factory=dict)
     """For an ensemble: the checksum of each member's table, by corpus."""
+    training: Training | None = None
+    """What the checkpoint was trained with; None in tables that version 0.1 wrote."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Signature:
+        """The signature that ``dataclasses.asdict`` took apart."""
+        training = values.get("training")
+        if training is not None:
+            listed = {key: tuple(training[key]) for key in ("corpora", "translators")}
+            training = Training(**{**training, **listed})
+        return cls(**{**values, "labels": tuple(values["labels"]), "training": training})
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +236,7 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
     path = predictions_path(folder, corpus, language)
     about = _read_about(path)
     lines = rows_as_written(path, about, "predict again")
-    signature = Signature(**{**about["signature"], "labels": tuple(about["signature"]["labels"])})
+    signature = Signature.from_json(about["signature"])
     class_of = {label: place for place, label in enumerate(signature.labels)}
     cells = [line.decode().split("\t") for line in lines]
     try:

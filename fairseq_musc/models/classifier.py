@@ -23,7 +23,7 @@ MIX_AT = ("embedding_output", "word_embeddings")
 
 @dataclass
 class MuscClassifierConfig(FairseqDataclass):
-    """What the model is made of; the last three fields are filled in when it is built first and saved with it."""
+    """What the model is made of; the last four fields are filled in when it is built first and saved with it."""
 
     pretrained: str = field(
         default="bert-base-multilingual-cased",
@@ -56,6 +56,13 @@ class MuscClassifierConfig(FairseqDataclass):
     )
     tokenizer_fingerprint: Optional[str] = field(
         default=None, metadata={"help": "filled in and saved with the checkpoint: the tokenizer of its training data"}
+    )
+    trained_on: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "filled in and saved with the checkpoint: the training corpora with their rows, checksums and "
+            "translators, as JSON"
+        },
     )
 
     @staticmethod
@@ -109,7 +116,7 @@ class MuscClassifier(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: MuscClassifierConfig, task: Any) -> "MuscClassifier":
-        """fairseq's way in. The three saved fields of ``cfg`` are there by now: see the task's ``build_model``."""
+        """fairseq's way in. The saved fields of ``cfg`` are there by now: see the task's ``build_model``."""
         problems = MuscClassifierConfig.problems(cfg)
         if problems:
             raise InputError.all_at_once("the model cannot be built:", problems)
