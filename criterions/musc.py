@@ -2,8 +2,8 @@
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -14,7 +14,7 @@ from torch import Tensor
 from fairseq_musc import losses
 from fairseq_musc.data.pairs import joined_views
 from fairseq_musc.errors import InputError
-from fairseq_musc.losses import CONTRASTIVE_TERMS, MIXED_TERMS, TERMS, Normalisation, View
+from fairseq_musc.losses import CONTRASTIVE_TERMS, MIXED_TERMS, NORMALISATIONS, TERMS, Normalisation, View
 from fairseq_musc.mixing import draw_alpha, mix_within_groups
 
 
@@ -31,22 +31,33 @@ class MuscCriterionConfig(FairseqDataclass):
     )
     lam: float = field(default=0.9, metadata={"help": "lambda, the weight of the contrastive terms (0 to 1)"})
     tau: float = field(default=0.3, metadata={"help": "the temperature of SupCon"})
-    supcon_log: str = field(
-        default="inside",
-        metadata={"help": "inside: mean of log-probabilities over positives (released code); outside: as printed"},
+    normalisation: str = field(
+        default="released",
+        metadata={
+            "help": "released: the losses as the released code computes them; paper: as the paper prints them. It sets "
+            "the six options below that are null"
+        },
     )
-    supcon_reduction: str = field(
-        default="mean", metadata={"help": "mean (released code) or sum (as printed) over the 2N anchors"}
+    supcon_log: Optional[str] = field(
+        default=None,
+        metadata={"help": "inside (released): mean of log-probabilities over positives; outside (paper): log of mean"},
     )
-    supcon_scale: float = field(
-        default=0.3,
-        metadata={"help": "a factor on each SupCon loss; tau over a base temperature of 1 in the released code"},
+    supcon_reduction: Optional[str] = field(
+        default=None, metadata={"help": "mean (released) or sum (paper) over the 2N anchors"}
     )
-    supcon_epsilon: float = field(
-        default=1e-4, metadata={"help": "added to the number of positives that divides, where supcon_log is inside"}
+    supcon_scale: Optional[float] = field(
+        default=None,
+        metadata={"help": "a factor on each SupCon loss: 0.3 (released: tau over a base of 1) or 1 (paper)"},
     )
-    weight_S: float = field(default=0.5, metadata={"help": "the weight of the source view in L_ce and L_mu"})
-    weight_T: float = field(default=0.5, metadata={"help": "the weight of the target view in L_ce and L_mu"})
+    supcon_epsilon: Optional[float] = field(
+        default=None,
+        metadata={"help": "added to the number of positives that divides, with supcon_log inside: 1e-4 (released)"},
+    )
+    weight_S: Optional[float] = field(
+        default=None,
+        metadata={"help": "weight of the source view of pairs in L_ce and L_mu: 0.5 (released) or 1 (paper)"},
+    )
+    weight_T: Optional[float] = field(default=None, metadata={"help": "the same of the target view"})
     mixup_beta: float = field(
         default=1.0, metadata={"help": "alpha is drawn from Beta(b, b), once a step, language and side; 1 is U(0, 1)"}
     )
@@ -59,28 +70,38 @@ class MuscCriterionConfig(FairseqDataclass):
         unknown = [term for term in terms if term not in TERMS]
         if unknown or "ce" not in terms or len(set(terms)) != len(terms):
             found.append(f"criterion.terms is {cfg.terms!r}; it is ce, with any of {', '.join(TERMS[1:])} joined by +")
-        for name, allowed in (("supcon_log", ("inside", "outside")), ("supcon_reduction", ("mean", "sum"))):
+        for name, allowed in (
+            ("normalisation", tuple(NORMALISATIONS)),
+            ("supcon_log", ("inside", "outside", None)),
+            ("supcon_reduction", ("mean", "sum", None)),
+        ):
             value = getattr(cfg, name)
             if value not in allowed:
-                found.append(f"criterion.{name} is {value!r}; it can be {' or '.join(allowed)}")
+                either = " or ".join("null" if choice is None else choice for choice in allowed)
+                found.append(f"criterion.{name} is {value!r}; it can be {either}")
         if not 0 <= cfg.lam <= 1:
             found.append(f"criterion.lam is {cfg.lam}; lambda is between 0 and 1")
         for name in ("tau", "mixup_beta"):
             if not getattr(cfg, name) > 0:
                 found.append(f"criterion.{name} is {getattr(cfg, name)}; it is above 0")
         for name in ("supcon_scale", "supcon_epsilon", "weight_S", "weight_T"):
-            if not getattr(cfg, name) >= 0:
-                found.append(f"criterion.{name} is {getattr(cfg, name)}; it is at least 0")
+            value = getattr(cfg, name)
+            if value is not None and not value >= 0:
+                found.append(f"criterion.{name} is {value}; it is at least 0, or null")
         return found
 
 
 class EncodedViews(NamedTuple):
-    """The encoded views of a batch of B rows in G languages, and what mixed them."""
+    """The encoded views of a batch of B rows in G groups, and what mixed them."""
 
-    views: list[View | None]
-    """S, T, mixed S, mixed T, of B rows each; None if no term needs it."""
+    views: list[View]
+    """V plain views, then V mixed ones if a term needs them, of B rows each: of pairs S, T, mixed S, mixed T."""
     alpha: Tensor
-    """(2, G): for S and T, one for each language in the batch."""
+    """(V, G): for each view, one for each group in the batch."""
+
+    def of(self, rows: slice) -> list[View]:
+        """The views of some rows."""
+        return [View(view.logits[rows], None if view.z is None else view.z[rows]) for view in self.views]
 
 
 @register_criterion("musc", dataclass=MuscCriterionConfig)
@@ -102,9 +123,10 @@ class MuscCriterion(FairseqCriterion):
         self.lam = cfg.lam
         self.tau = cfg.tau
         self.mixup_beta = cfg.mixup_beta
-        self.normalisation = Normalisation(
-            cfg.supcon_log, cfg.supcon_reduction, cfg.supcon_scale, cfg.supcon_epsilon, cfg.weight_S, cfg.weight_T
-        )
+        set_apart = {
+            name: getattr(cfg, name) for name in Normalisation.__dataclass_fields__ if getattr(cfg, name) is not None
+        }
+        self.normalisation = replace(NORMALISATIONS[cfg.normalisation], **set_apart)
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss of a batch (see :mod:`fairseq_musc.data.pairs`), its sample size and what is logged."""
@@ -113,32 +135,16 @@ class MuscCriterion(FairseqCriterion):
         return self.validation_counts(model, sample)
 
     def training_loss(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
-        """L, averaged over the target languages of the run."""
+        """L, averaged over the groups of the run: the target languages, or all languages where there are no pairs."""
         sizes = [size for _, size in sample["groups"]]
-        T = len(self.task.target_langs)
+        T = len(self.task.training_groups)
         encoded = self.encode(model, sample, sizes, T)
         logged: dict[str, Any] = {f"L_{term}": 0.0 for term in self.terms}
         loss = torch.zeros((), device=sample["labels"].device)
         start = 0
         for k, size in enumerate(sizes):
             rows = slice(start, start + size)
-            view_S, view_T, mixed_S, mixed_T = (
-                None if view is None else View(view.logits[rows], None if view.z is None else view.z[rows])
-                for view in encoded.views
-            )
-            assert view_S is not None and view_T is not None
-            value = losses.terms_of_pairs(
-                view_S,
-                view_T,
-                mixed_S,
-                mixed_T,
-                sample["labels"][rows],
-                encoded.alpha[0, k],
-                encoded.alpha[1, k],
-                self.terms,
-                self.tau,
-                self.normalisation,
-            )
+            value = self.terms_of(encoded.of(rows), sample["labels"][rows], encoded.alpha[:, k])
             loss = loss + losses.total(value, self.lam) / T
             for term, term_loss in value.items():
                 logged[f"L_{term}"] = logged[f"L_{term}"] + term_loss.detach() / T
@@ -151,23 +157,37 @@ class MuscCriterion(FairseqCriterion):
         )
         return loss, 1, logged
 
+    def terms_of(self, views: Sequence[View], y: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+        """The terms for the rows of one group.
+
+        Args:
+            views: the V plain views, then the V mixed ones if the terms need them; V is 2 for pairs and else 1.
+            y: (N,) classes.
+            alpha: (V,).
+        """
+        common = (self.terms, self.tau, self.normalisation)
+        V = len(alpha)
+        mixed: Sequence[View | None] = views[V:] or [None] * V
+        if self.task.paired:
+            return losses.terms_of_pairs(views[0], views[1], mixed[0], mixed[1], y, alpha[0], alpha[1], *common)
+        return losses.terms_of_single(views[0], mixed[0], y, alpha[0], *common)
+
     def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> EncodedViews:
         """All views of a batch in one encoder pass."""
         # Where processes have uneven numbers of batches fairseq hands out a stand-in, which may be one of validation,
-        # with more languages and perhaps one view; its gradient is thrown away, but it has to pass.
-        plain = sample["views"] if len(sample["views"]) == 2 else sample["views"] * 2
+        # with more languages and another number of views; its gradient is thrown away, but it has to pass.
+        V = 2 if self.task.paired else 1
+        plain = (sample["views"] * V)[:V]
         mixed = bool(MIXED_TERMS & set(self.terms))
         device = sample["labels"].device
         # As many draws in every step, so that what is drawn later does not hang on which languages are used up.
-        alpha = draw_alpha((len(plain), max(T, len(sizes))), self.mixup_beta)[:, : len(sizes)]
+        alpha = draw_alpha((V, max(T, len(sizes))), self.mixup_beta)[:, : len(sizes)]
         inputs = joined_views([*plain, *plain] if mixed else plain, self.task.info.pad)
         mixing = mix_within_groups(sizes, list(alpha), device) if mixed else None
         logits, z = model(**inputs, mixing=mixing, project=bool(CONTRASTIVE_TERMS & set(self.terms)))
         B = sum(sizes)
-        views: list[View | None] = [
-            View(logits[i : i + B], None if z is None else z[i : i + B]) for i in range(0, len(logits), B)
-        ]
-        return EncodedViews(views + [None] * (4 - len(views)), alpha.to(device, non_blocking=True))
+        views = [View(logits[i : i + B], None if z is None else z[i : i + B]) for i in range(0, len(logits), B)]
+        return EncodedViews(views, alpha.to(device, non_blocking=True))
 
     def validation_counts(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """Cross-entropy of all views, and right answers of each view and of their ensemble, for every language."""

@@ -48,9 +48,9 @@ class Normalisation:
     supcon_epsilon: float
     """Added to the number of positives |P(i)| that divides ``inside``."""
     weight_S: float
-    """The weight of the source view in L_ce and L_mu."""
+    """The weight of the source view in L_ce and L_mu of pairs."""
     weight_T: float
-    """The weight of the target view in L_ce and L_mu."""
+    """The weight of the target view in L_ce and L_mu of pairs."""
 
 
 RELEASED = Normalisation("inside", "mean", 0.3, 1e-4, 0.5, 0.5)
@@ -58,6 +58,8 @@ RELEASED = Normalisation("inside", "mean", 0.3, 1e-4, 0.5, 0.5)
 
 PAPER = Normalisation("outside", "sum", 1.0, 0.0, 1.0, 1.0)
 """What the paper prints."""
+
+NORMALISATIONS = {"released": RELEASED, "paper": PAPER}
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -189,6 +191,37 @@ def terms_of_pairs(
         value["musc"] = musc(mixed_S.z, T.z, y, alpha_S, tau, normalisation) + musc(
             mixed_T.z, S.z, y, alpha_T, tau, normalisation
         )
+    return value
+
+
+def terms_of_single(
+    view: View,
+    mixed: View | None,
+    y: Tensor,
+    alpha: Tensor,
+    terms: Collection[str],
+    tau: float,
+    normalisation: Normalisation = RELEASED,
+) -> dict[str, Tensor]:
+    """The asked-for terms for the N rows of one language that have no partner (S_trn with T_trn, or S_trn alone).
+
+    The released code's branch for such data: L_ce and L_mu of the one view count in full; L_sc has N anchors, of which
+    some may lack a positive; L_musc sets the mixed view against the plain one of the same side. Its full loss there is
+    ``ce+mu+musc``: L_sc stands in it only where neither MixUp nor L_musc does.
+
+    Returns:
+        term name -> scalar, in the order of :data:`TERMS`.
+    """
+    value = {"ce": cross_entropy(view.logits, y)}
+    if "mu" in terms:
+        assert mixed is not None
+        value["mu"] = mixup(mixed.logits, y, alpha)
+    if "sc" in terms:
+        assert view.z is not None
+        value["sc"] = supcon(view.z, y, tau, normalisation)
+    if "musc" in terms:
+        assert mixed is not None and mixed.z is not None and view.z is not None
+        value["musc"] = musc(mixed.z, view.z, y, alpha, tau, normalisation)
     return value
 
 

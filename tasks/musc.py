@@ -13,8 +13,8 @@ from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
-from fairseq_musc.data.corpus import CORPORA, languages_of
-from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus
+from fairseq_musc.data.corpus import CORPORA, are_views, languages_of, translator_of
+from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus, read_about
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
@@ -49,15 +49,33 @@ class MuscTaskConfig(FairseqDataclass):
     source_lang: str = field(default="en", metadata={"help": "the language of S_trn"})
     target_langs: Optional[list[str]] = field(
         default=None,
-        metadata={"help": "the target languages; null takes all in which the data-bin holds the last training corpus"},
+        metadata={
+            "help": "the target languages; null takes all in which the data-bin holds the last training corpus, or the "
+            "first validation corpus if training is on the source language alone"
+        },
     )
     train_corpora: list[str] = field(
         default_factory=lambda: ["S_trn", "T_trn_MT"],
-        metadata={"help": "the two aligned views to train on, source first (names of Table 1)"},
+        metadata={
+            "help": "what to train on, by the names of Table 1: [S_trn, T_trn_MT] are the two aligned views of "
+            "translate-train and translate-all, [S_trn] is zsxl and translate-test, [S_trn, T_trn] and [S_trn, "
+            "T_trn_BT] are the lines of Table 4"
+        },
+    )
+    paired: Optional[bool] = field(
+        default=None,
+        metadata={
+            "help": "whether the training corpora are two aligned views, source first; null: they are if they are "
+            "two with the same rows. false trains on each by itself, a language at a time, with the released code's "
+            "losses for data without partners"
+        },
     )
     valid_corpora: list[str] = field(
         default_factory=lambda: ["T_val", "S_val_MT"],
-        metadata={"help": "what validation predicts and ensembles; [T_val] alone needs no translated validation set"},
+        metadata={
+            "help": "what validation predicts and ensembles: [T_val] for zsxl and translate-train, [S_val_MT] for "
+            "translate-test"
+        },
     )
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
@@ -72,8 +90,15 @@ class MuscTaskConfig(FairseqDataclass):
             wrong = [name for name in getattr(cfg, key) if name not in allowed]
             if wrong:
                 found.append(f"task.{key} names {', '.join(wrong)}; it can name {', '.join(allowed)}")
-        if len(cfg.train_corpora) != 2:
-            found.append(f"task.train_corpora has {len(cfg.train_corpora)} corpora; training takes two aligned views")
+            if len(set(getattr(cfg, key))) != len(getattr(cfg, key)):
+                found.append(f"task.{key} is {list(getattr(cfg, key))}; each corpus can stand there once")
+        if not cfg.train_corpora:
+            found.append("task.train_corpora is empty; training takes one corpus or more, e.g. [S_trn, T_trn_MT]")
+        if cfg.paired and not found and not are_views(cfg.train_corpora):
+            found.append(
+                f"task.paired is true, but task.train_corpora={list(cfg.train_corpora)} are not two views of the same "
+                "rows, such as [S_trn, T_trn_MT] or [T_trn, T_trn_BT]; leave task.paired null or name two that are"
+            )
         if not 1 <= len(cfg.valid_corpora) <= 2:
             found.append(f"task.valid_corpora has {len(cfg.valid_corpora)} corpora; one or two can be validated on")
         if cfg.target_langs is not None and (not cfg.target_langs or cfg.source_lang in cfg.target_langs):
@@ -86,7 +111,7 @@ class MuscTaskConfig(FairseqDataclass):
 
 @register_task("musc", dataclass=MuscTaskConfig)
 class MuscTask(FairseqTask):
-    """Sentence classification on aligned originals and translations."""
+    """Sentence classification on originals and translations, aligned as views of the same rows or each by itself."""
 
     cfg: MuscTaskConfig
 
@@ -123,24 +148,52 @@ class MuscTask(FairseqTask):
         """The target languages, asked for or found."""
         if self.cfg.target_langs is not None:
             return list(self.cfg.target_langs)
-        name = self.cfg.train_corpora[-1]
+        target_side = [name for name in self.cfg.train_corpora if not self.is_source_original(name)]
+        name = target_side[-1] if target_side else self.cfg.valid_corpora[0]
         found = [language for language in languages_of(self.cfg.data, name) if language != self.cfg.source_lang]
         if not found:
+            how = "translate" if CORPORA[name].made_from else "read"
             raise InputError(
-                f"{self.cfg.data} holds {name} in no language; make it with scripts/translate.sh, then binarize it"
+                f"{self.cfg.data} holds {name} in no language but {self.cfg.source_lang}; make it with `fairseq-musc "
+                f"{how}`, then binarize it"
             )
         return found
 
+    @property
+    def paired(self) -> bool:
+        """Whether a training row has two aligned views."""
+        return are_views(self.cfg.train_corpora) if self.cfg.paired is None else self.cfg.paired
+
+    @functools.cached_property
+    def training_groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """The groups of a training batch: a language, and the corpora (name and language) that are its views.
+
+        Pairs: one group a target language, with two views. Otherwise: one group for each corpus and language that it
+        is there in, with one view; S_trn is a group like the others, as in the released code.
+        """
+        names = list(self.cfg.train_corpora)
+        if self.paired:
+            return [(xx, [(name, self.language_of(name, xx)) for name in names]) for xx in self.target_langs]
+        return [
+            (xx, [(name, xx)])
+            for name in names
+            for xx in ([self.cfg.source_lang] if self.is_source_original(name) else self.target_langs)
+        ]
+
+    @staticmethod
+    def is_source_original(name: str) -> bool:
+        """Whether a corpus is in the source language alone: S_trn."""
+        return CORPORA[name].side == "S" and CORPORA[name].made_from is None
+
     def language_of(self, name: str, target: str) -> str:
         """The language under which a corpus lies in the data-bin when it is a view of a target language."""
-        source_original = CORPORA[name].side == "S" and CORPORA[name].made_from is None
-        return self.cfg.source_lang if source_original else target
+        return self.cfg.source_lang if self.is_source_original(name) else target
 
     @said_plainly
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         """Opens ``train`` or ``valid``, and counts every corpus against its manifest.
 
-        Validation covers the source language too, where original and translation are the same text.
+        Validation covers the source language too.
 
         Raises:
             InputError: a corpus is missing or not aligned with its partner.
@@ -148,22 +201,41 @@ class MuscTask(FairseqTask):
         if split not in ("train", "valid"):
             raise InputError(f"there is no subset {split!r}; the subsets are train and valid (see task.*_corpora)")
         train = split == "train"
-        names = list(self.cfg.train_corpora if train else self.cfg.valid_corpora)
         opened = functools.cache(functools.partial(open_corpus, self.cfg.data))  # S_trn is a view of every language
         groups = []
-        for language in self.target_langs if train else [self.cfg.source_lang, *self.target_langs]:
-            if not train and language == self.cfg.source_lang:
-                views = [opened("T_val", language)] * len(names)
-            else:
-                views = [opened(name, self.language_of(name, language)) for name in names]
+        for language, corpora in self.training_groups if train else self.validation_groups:
+            views = [opened(name, view_language) for name, view_language in corpora]
             check_views_aligned(views)
             groups.append(LanguageGroup(language, views))
+        names = self.cfg.train_corpora if train else self.cfg.valid_corpora
         dataset = AlignedPairs(groups, self.info.pad, self.info.token_types, shuffle=train, seed=self.cfg.seed)
         counted = ", ".join(f"{group.language} {len(group)}" for group in groups)
         logger.info("%s: %s, %d rows (%s)", split, " + ".join(names), len(dataset), counted)
         if not len(dataset):
             raise InputError(f"the subset {split} of {self.cfg.data} has no rows")
         self.datasets[split] = dataset
+
+    @property
+    def validation_groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """The groups of a validation batch, as :attr:`training_groups`; in the source language all views are T_val."""
+        names = self.cfg.valid_corpora
+        source = self.cfg.source_lang
+        return [
+            (source, [("T_val", source)] * len(names)),
+            *((xx, [(name, xx) for name in names]) for xx in self.target_langs),
+        ]
+
+    def trained_on(self) -> dict[str, Any]:
+        """What the training corpora are, for the signature of results."""
+        files = {}
+        for name, language in dict.fromkeys(corpus for _, corpora in self.training_groups for corpus in corpora):
+            about = read_about(self.cfg.data, name, language)
+            files[f"{name}.{language}"] = {
+                "rows": about["rows"],
+                "sha256": about["source_sha256"],
+                "translator": translator_of(about["provenance"]),
+            }
+        return {"corpora": list(self.cfg.train_corpora), "paired": self.paired, "files": files}
 
     @said_plainly
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> MuscClassifier:
@@ -181,6 +253,7 @@ class MuscTask(FairseqTask):
             cfg.encoder_config = json.dumps(encoder_config, sort_keys=True)
             cfg.labels = list(self.info.labels)
             cfg.tokenizer_fingerprint = self.info.fingerprint
+            cfg.trained_on = json.dumps(self.trained_on(), sort_keys=True)
         model = super().build_model(cfg, from_checkpoint)
         assert isinstance(model, MuscClassifier)
         return model

@@ -1,5 +1,7 @@
 """The registered criterion on real batches: its step is the released code's step, and it counts what it sees."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -10,6 +12,7 @@ from omegaconf import OmegaConf
 
 from fairseq_musc.criterions.musc import MuscCriterion, MuscCriterionConfig
 from fairseq_musc.errors import InputError
+from fairseq_musc.losses import PAPER, RELEASED
 from fairseq_musc.tasks.musc import MuscTask, MuscTaskConfig
 
 
@@ -18,7 +21,8 @@ def parts(world, tmp_path):
     """Task, model and criterion as fairseq builds them, without dropout."""
 
     def build(*overrides, dropout=0.0):
-        tiny.make_encoder(tmp_path / "encoder", dropout=dropout)
+        if not (tmp_path / "encoder").exists():
+            tiny.make_encoder(tmp_path / "encoder", dropout=dropout)
         no_dropout = f"model.classifier_dropout={dropout}"
         cfg = tiny.compose(world.data, tmp_path / "encoder", tmp_path / "run", no_dropout, *overrides)
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
@@ -36,6 +40,16 @@ def first_batch(task, split="train", size=8):
     pairs = task.datasets[split]
     batch = pairs.batch_by_size(pairs.ordered_indices(), max_sentences=size)[0]
     return pairs.collater([pairs[i] for i in batch])
+
+
+def released_supcon(z, y, tau=0.3):
+    total = torch.zeros(())
+    for i in range(len(z)):
+        others = [a for a in range(len(z)) if a != i]
+        positives = [a for a in others if y[a] == y[i]]
+        below = torch.logsumexp(torch.stack([z[i] @ z[a] / tau for a in others]), 0)
+        total = total - sum(z[i] @ z[p] / tau - below for p in positives) / (len(positives) + 1e-4)
+    return 0.3 * total / len(z)
 
 
 def released_step(model, batch, terms, lam, alphas, T, tau=0.3):
@@ -56,14 +70,7 @@ def released_step(model, batch, terms, lam, alphas, T, tau=0.3):
         return model.classifier(model.encoder.pooler(hidden)), F.normalize(model.projector(hidden[:, 0]), dim=1)
 
     def sc(z1, z2, y1, y2):
-        z, y = torch.cat([z1, z2]), torch.cat([y1, y2])
-        total = 0.0
-        for i in range(len(z)):
-            others = [a for a in range(len(z)) if a != i]
-            positives = [a for a in others if y[a] == y[i]]
-            below = torch.logsumexp(torch.stack([z[i] @ z[a] / tau for a in others]), 0)
-            total = total - sum(z[i] @ z[p] / tau - below for p in positives) / (len(positives) + 1e-4)
-        return 0.3 * total / len(z)
+        return released_supcon(torch.cat([z1, z2]), torch.cat([y1, y2]), tau)
 
     start, seen = 0, 0.0
     for (_, size), (a, b) in zip(batch["groups"], alphas, strict=True):
@@ -113,6 +120,86 @@ def test_one_pass_has_the_loss_and_the_gradients_of_the_released_step(parts, ter
             assert "projector" in name
         else:
             torch.testing.assert_close(got[name], p.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("terms", ["ce", "ce+sc", "ce+mu", "ce+mu+musc"])
+def test_rows_without_partners_take_the_released_step_of_one_view(parts, terms):
+    """S_trn in English and T_trn in two languages, three groups: the loss of each over three."""
+    task, model, criterion = parts(f"criterion.terms={terms}", "criterion.lam=0.4", "task.train_corpora=[S_trn,T_trn]")
+    batch = first_batch(task, size=5)
+    assert [size for _, size in batch["groups"]] == [5, 5, 5]
+    assert len(batch["views"]) == 1
+    torch.manual_seed(5)
+    loss, _, logged = criterion(model, batch)
+    loss.backward()
+    got = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    torch.manual_seed(5)
+    alpha = torch.rand(1, 3)[0].tolist()
+
+    def encode(view, mix=None):
+        inputs = {k: v for k, v in view.items() if k != "attention_mask"}
+        E, mask = model.encoder.embeddings(**inputs), view["attention_mask"]
+        if mix is not None:
+            E, mask = mix * E + (1 - mix) * E.flip(0), mask | mask.flip(0)
+        blocked = (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        hidden = model.encoder.encoder(E, attention_mask=blocked)[0]
+        return model.classifier(model.encoder.pooler(hidden)), F.normalize(model.projector(hidden[:, 0]), dim=1)
+
+    expected = 0.0
+    for g, a in enumerate(alpha):
+        rows = slice(5 * g, 5 * g + 5)
+        view = {k: v[rows] for k, v in batch["views"][0].items()}
+        y = batch["labels"][rows]
+        q, z = encode(view)
+        q_mixed, z_mixed = encode(view, a)
+        classification, contrast = F.cross_entropy(q, y), torch.zeros(())
+        if "mu" in terms:
+            classification = classification + a * F.cross_entropy(q_mixed, y)
+            classification = classification + (1 - a) * F.cross_entropy(q_mixed, y.flip(0))
+        if "sc" in terms.split("+"):
+            contrast = contrast + released_supcon(z, y)
+        if "musc" in terms:
+            contrast = contrast + a * released_supcon(torch.cat([z, z_mixed]), torch.cat([y, y]))
+            down = torch.cat([y.flip(0), y.flip(0)])
+            contrast = contrast + (1 - a) * released_supcon(torch.cat([z.flip(0), z_mixed]), down)
+        weighed = {"sc", "musc"} & set(terms.split("+"))
+        loss_of_one = (0.6 * classification + 0.4 * contrast if weighed else classification) / 3
+        loss_of_one.backward()
+        expected += loss_of_one.item()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert set(logged) >= {f"L_{term}" for term in terms.split("+")}
+    for name, p in model.named_parameters():
+        if p.grad is not None and got[name] is not None:
+            torch.testing.assert_close(got[name], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_changes_neither_loss_nor_gradient(parts):
+    """Ten columns of padding more in every view, with the full loss."""
+    task, model, criterion = parts()
+    batch = first_batch(task, size=5)
+    padded = {**batch, "views": [dict(view) for view in batch["views"]]}
+    for view in padded["views"]:
+        for key, fill in (("input_ids", task.info.pad), ("attention_mask", 0), ("token_type_ids", 0)):
+            view[key] = F.pad(view[key], (0, 10), value=fill)
+    gradients = []
+    for sample in (batch, padded):
+        model.zero_grad(set_to_none=True)
+        torch.manual_seed(5)
+        loss, _, _ = criterion(model, sample)
+        loss.backward()
+        gradients.append((loss.item(), [p.grad.clone() for p in model.parameters()]))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_named_normalisations_and_single_factors(parts):
+    """One option chooses all six factors; a factor that is given stands apart from it."""
+    assert parts()[2].normalisation == RELEASED
+    assert parts("criterion.normalisation=paper")[2].normalisation == PAPER
+    mixed = parts("criterion.normalisation=paper", "criterion.supcon_scale=0.5", "criterion.weight_S=0")[2]
+    assert mixed.normalisation == replace(PAPER, supcon_scale=0.5, weight_S=0.0)
 
 
 def test_every_parameter_has_a_gradient_with_the_full_loss(parts):
@@ -200,6 +287,13 @@ def test_wrong_values_are_said_all_at_once():
     problems = "\n".join(MuscTaskConfig.problems(cfg))
     for part in ("names T_tst; it can name S_trn, T_trn", "valid_corpora has 0", "not the source language en"):
         assert part in problems
+    for names, part in (
+        ([], "train_corpora is empty"),
+        (["S_trn", "S_trn"], "can stand there once"),
+        (["S_trn", "T_trn"], "are not two views of the same rows, such as"),
+        (["S_trn"], "are not two views"),
+    ):
+        assert part in "\n".join(MuscTaskConfig.problems(MuscTaskConfig(data="x", train_corpora=names, paired=True)))
     with pytest.raises(InputError, match="cannot be set up"):
         MuscTask.setup_task(cfg)
 

@@ -17,6 +17,7 @@ from fairseq_musc.losses import (
     supcon,
     supcon_pair,
     terms_of_pairs,
+    terms_of_single,
     total,
 )
 
@@ -188,6 +189,95 @@ def table_5_row(terms, lam, N=4):
 def test_the_rows_of_table_5(terms, lam):
     got, expected = table_5_row(terms, lam)
     assert got == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("tau", [0.07, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_supcon_is_that_of_pytorch_metric_learning(tau, seed):
+    """Where every anchor has a positive and a negative, both average over anchors with the log inside."""
+    from pytorch_metric_learning.losses import SupConLoss
+
+    _, z, _ = random_views(12, d=8, seed=seed)
+    y = torch.tensor([0, 1, 2] * 4)[torch.randperm(12, generator=torch.Generator().manual_seed(seed))]
+    z, other = z.clone().requires_grad_(), z.clone().requires_grad_()
+    unit = torch.nn.functional.normalize(z, dim=1)  # the other library does it itself, and so passes its gradient
+    got = supcon(unit, y, tau, Normalisation("inside", "mean", 1.0, 0.0, 1.0, 1.0))
+    expected = SupConLoss(temperature=tau)(other, y)
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+    got.backward()
+    expected.backward()
+    torch.testing.assert_close(z.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def without_constants(value, N):
+    """The released SupCon of 2N anchors without its factor, mean and epsilon: a sum, as the paper prints it."""
+    return value * 2 * N / 0.3
+
+
+def test_the_two_normalisations_agree_where_every_anchor_has_one_positive():
+    """A mean of one: the log inside and the log outside are the same, up to the released constants."""
+    N = 5
+    _, z_S, _ = random_views(N, seed=3)
+    _, z_T, _ = random_views(N, seed=4)
+    y = torch.arange(N)  # the only positive is the own translation
+    released, paper = supcon_pair(z_S, z_T, y, TAU, RELEASED), supcon_pair(z_S, z_T, y, TAU, PAPER)
+    assert without_constants(released, N).item() * 1.0001 == pytest.approx(paper.item(), rel=1e-5)
+
+
+def test_the_two_normalisations_cannot_agree_where_positives_differ_in_probability():
+    """Four vectors of one class, two of them equal, worked out by hand for tau = 1; Jensen: the paper's is smaller.
+
+    z = (a, a, b, b) with a.b = 0. Each anchor has positives of similarity 1, 0 and 0, so of probability p = e / (e + 2)
+    and twice q = 1 / (e + 2). Paper: 4 x -log((p + 2 q) / 3) = 4 log 3, for p + 2 q is 1. Released, without its
+    constants: 4 x -(log p + 2 log q) / 3 = 4 (log(e + 2) - 1/3).
+    """
+    z, y = torch.eye(2), torch.zeros(2, dtype=torch.long)
+    released, paper = supcon_pair(z, z, y, 1.0, RELEASED), supcon_pair(z, z, y, 1.0, PAPER)
+    assert paper.item() == pytest.approx(4 * math.log(3), rel=1e-6)
+    assert without_constants(released, 2).item() * 3.0001 / 3 == pytest.approx(
+        4 * (math.log(math.e + 2) - 1 / 3), rel=1e-6
+    )
+    assert 4 * math.log(3) < 4 * (math.log(math.e + 2) - 1 / 3)
+
+
+def test_the_views_of_a_pair_weigh_one_half_in_the_code_and_one_in_print():
+    """Equal logits of two classes: every cross-entropy is log 2, mixed or not."""
+    view, y, alpha = View(torch.zeros(3, 2), None), torch.tensor([0, 1, 1]), torch.tensor(0.25)
+    for normalisation, expected in ((RELEASED, math.log(2)), (PAPER, 2 * math.log(2))):
+        value = terms_of_pairs(view, view, view, view, y, alpha, alpha, ("ce", "mu"), TAU, normalisation)
+        assert [round(loss.item(), 6) for loss in value.values()] == [round(expected, 6)] * 2
+        assert total(value, 0.9).item() == pytest.approx(2 * expected)
+
+
+@pytest.mark.parametrize(
+    "terms", [("ce",), ("ce", "mu"), ("ce", "sc"), ("ce", "mu", "musc"), ("ce", "mu", "sc", "musc")]
+)
+@pytest.mark.parametrize("N", [1, 5])
+def test_rows_without_a_partner_have_the_released_losses_of_one_view(terms, N):
+    """The released code's single-view branch, typed with loops; it never has L_sc and L_musc together."""
+    (q, z, y), (mixed_q, mixed_z, _) = random_views(N, C=2, seed=1), random_views(N, C=2, seed=2)
+    a, lam = 0.3, 0.4
+
+    def loop(z, y):
+        anchors = 0.0
+        for i in range(len(z)):
+            positives = [p for p in range(len(z)) if p != i and y[p] == y[i]]
+            anchors -= sum(math.log(loop_softmax(z.tolist(), i, p, TAU)) for p in positives) / (len(positives) + 1e-4)
+        return 0.3 * anchors / len(z)
+
+    down = list(reversed(range(N)))
+    classification, contrast = loop_cross_entropy(q, y), 0.0
+    if "mu" in terms:
+        classification += a * loop_cross_entropy(mixed_q, y) + (1 - a) * loop_cross_entropy(mixed_q, y[down])
+    if "sc" in terms:
+        contrast += loop(z, y)
+    if "musc" in terms:
+        contrast += a * loop(torch.cat([z, mixed_z]), torch.cat([y, y]))
+        contrast += (1 - a) * loop(torch.cat([z[down], mixed_z]), torch.cat([y[down], y[down]]))
+    value = terms_of_single(View(q, z), View(mixed_q, mixed_z), y, torch.tensor(a), terms, TAU)
+    assert tuple(value) == terms
+    expected = (1 - lam) * classification + lam * contrast if {"sc", "musc"} & set(terms) else classification
+    assert total(value, lam).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

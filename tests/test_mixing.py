@@ -39,3 +39,9 @@ def test_alpha_is_uniform_by_default_and_beta_otherwise():
     assert draw_alpha((8000,), beta=0.2).var().item() == pytest.approx(1 / 5.6, abs=0.005)
     torch.manual_seed(0)
     assert torch.equal(draw_alpha((4000, 2), beta=1.0), uniform)
+
+
+def test_each_side_and_language_has_an_alpha_of_its_own():
+    """Released code: one scalar a batch and side. 2 sides x 6 languages are 12 different draws."""
+    torch.manual_seed(1)
+    assert len(set(draw_alpha((2, 6), beta=1.0).flatten().tolist())) == 12

@@ -103,8 +103,8 @@ def test_what_is_no_checkpoint(world, tmp_path, capsys):
 
 
 def test_a_corpus_that_is_not_there(world, checkpoint, tmp_path, capsys):
-    assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_trn_BT") == 2
-    assert "holds T_trn_BT: in no language" in capsys.readouterr().err
+    assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_trn_BT", "--languages", "en") == 2
+    assert "holds T_trn_BT in en: only in de, fr" in capsys.readouterr().err
     assert predict(checkpoint, world.data, tmp_path, "--languages", "ja") == 2
     assert "only in de, en, fr" in capsys.readouterr().err
     assert predict(checkpoint, world.data, tmp_path, "--languages", "en", "de", "ja") == 2

@@ -25,6 +25,49 @@ def test_every_row_of_table_5_is_an_override(world, tmp_path, terms, caplog):
     assert shown == {f"L_{term}" for term in terms.split("+")}
 
 
+@pytest.mark.parametrize(
+    ("train_corpora", "valid_corpora", "rows"),
+    [
+        ("[S_trn]", "[T_val]", {"S_trn.en": 37}),  # zsxl
+        ("[S_trn]", "[S_val_MT]", {"S_trn.en": 37}),  # translate-test
+        ("[S_trn,T_trn]", "[T_val,S_val_MT]", {"S_trn.en": 37, "T_trn.de": 29, "T_trn.fr": 28}),  # Table 4
+        ("[S_trn,T_trn_BT]", "[T_val]", {"S_trn.en": 37, "T_trn_BT.de": 29, "T_trn_BT.fr": 28}),
+        (
+            "[T_trn,T_trn_BT]",
+            "[T_val]",
+            {f"{name}.{xx}": n for xx, n in (("de", 29), ("fr", 28)) for name in ("T_trn", "T_trn_BT")},
+        ),
+        (
+            "[S_trn,T_trn_MT,T_trn]",
+            "[T_val]",
+            {"S_trn.en": 37, "T_trn_MT.de": 37, "T_trn_MT.fr": 37, "T_trn.de": 29, "T_trn.fr": 28},
+        ),
+    ],
+)
+def test_a_run_trains_on_any_corpora_of_table_1(world, tmp_path, monkeypatch, train_corpora, valid_corpora, rows):
+    """Every row once an epoch, in as many groups as there are corpora and languages, or pairs of them."""
+    seen = []
+    real = MuscCriterion.training_loss
+
+    def watched(self, model, sample):
+        seen.extend(self.task.datasets["train"].row_name(row) for row in sample["rows"].tolist())
+        return real(self, model, sample)
+
+    monkeypatch.setattr(MuscCriterion, "training_loss", watched)
+    options = (f"task.train_corpora={train_corpora}", f"task.valid_corpora={valid_corpora}", "optimization.max_epoch=1")
+    run = tiny.train(world.data, world.encoder, tmp_path / "run", *options)
+    training = load_classifier(run / "checkpoint_best.pt").training
+    assert training.rows == rows
+    assert training.paired == (train_corpora == "[T_trn,T_trn_BT]")
+    assert training.translators == (
+        () if "_" not in train_corpora.replace("_trn", "") else ("word list with model.pt (SHA-256 000000000000)",)
+    )
+    pairs = 2 if training.paired else 1
+    assert len(seen) == sum(rows.values()) / pairs
+    expected = [f"{name.split('.')[1]}:{i}" for name in rows for i in open_corpus(world.data, *name.split(".")).ids]
+    assert sorted(seen * pairs) == sorted(expected)
+
+
 @pytest.mark.parametrize("count", [37, 40])
 def test_every_row_is_trained_on_once_an_epoch_in_new_company(tmp_path, monkeypatch, count):
     """What reaches the criterion through fairseq's own iterators, with its default multiple of 8."""

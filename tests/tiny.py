@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 from fairseq_musc.cli import main
-from fairseq_musc.data.corpus import Corpus, Row, write_corpus
+from fairseq_musc.data.corpus import CORPORA, Corpus, Row, write_corpus
 
 WORDS = [f"w{i}" for i in range(40)]
 LABELS = ("0", "1")
@@ -32,12 +32,13 @@ def rows(count, prefix, language, seed):
 
 
 def make_corpora(folder, train=37, valid=13, test=21, targets=TARGETS, labels=LABELS):
-    """S_trn, T_trn_MT, and validation and test sets with their translations."""
+    """S_trn, T_trn_MT, T_trn and its back-translation, and validation and test sets with their translations."""
 
     def write(name, language, text_language, count, prefix, seed):
-        made = rows(count, prefix, text_language, seed)
-        provenance = {"engine": "word list", "translator": {"model.pt": "0" * 64}} if name.endswith("_MT") else {}
-        write_corpus(folder, Corpus(name, language, text_language, "pawsx", labels, made, provenance))
+        content = rows(count, prefix, text_language, seed)
+        made = CORPORA[name].made_from is not None
+        provenance = {"engine": "word list", "translator": {"model.pt": "0" * 64}} if made else {}
+        write_corpus(folder, Corpus(name, language, text_language, "pawsx", labels, content, provenance))
 
     write("S_trn", "en", "en", train, "t", 1)
     for name, count, prefix, seed in (("T_val", valid, "v", 2), ("T_tst", test, "s", 3)):
@@ -45,8 +46,12 @@ def make_corpora(folder, train=37, valid=13, test=21, targets=TARGETS, labels=LA
         for target in targets:
             write(name, target, target, count, prefix, seed)
             write(name.replace("T_", "S_") + "_MT", target, "en", count, prefix, seed)
-    for target in targets:
+    for place, target in enumerate(targets):
         write("T_trn_MT", target, target, train, "t", 1)
+        # rows of its own in each language
+        write("T_trn", target, target, train - 8 - place, f"{target}-o", 4 + place)
+        write("S_trn_MT", target, "en", train - 8 - place, f"{target}-o", 4 + place)
+        write("T_trn_BT", target, target, train - 8 - place, f"{target}-o", 4 + place)
 
 
 def make_encoder(folder, width=16, layers=1, words=None, dropout=0.1, seed=0):

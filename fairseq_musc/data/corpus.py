@@ -57,6 +57,30 @@ CORPORA: dict[str, Kind] = {
 }
 
 
+def origin(name: str) -> str:
+    """The corpus that people wrote and that this one was made from, step by step: S_trn for T_trn_MT.
+
+    Corpora of one origin in one language have the same rows, so they can be views of each other.
+    """
+    while (source := CORPORA[name].made_from) is not None:
+        name = source
+    return name
+
+
+def are_views(names: Sequence[str]) -> bool:
+    """Whether two corpora hold the same rows, one as people wrote them or both translated."""
+    return len(names) == 2 and origin(names[0]) == origin(names[1])
+
+
+def translator_of(provenance: dict[str, Any]) -> str | None:
+    """How a signature names the translator of a corpus; None for text that people wrote."""
+    if "engine" not in provenance:
+        return None
+    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
+    named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
+    return f"{provenance['engine']} with {named}"
+
+
 class Row(NamedTuple):
     """One labelled text or text pair."""
 

@@ -104,6 +104,25 @@ def suffixed(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
+    """What stands in the JSON file of a corpus: its rows, what they were made from.
+
+    Raises:
+        InputError: the corpus is not there.
+    """
+    path = stem(folder, name, language)
+    try:
+        about: dict[str, Any] = json.loads(suffixed(path, ".json").read_text(encoding="utf-8"))
+        return about
+    except FileNotFoundError:
+        there = ", ".join(p.stem for p in sorted(Path(folder).glob("*.*.json"))) or "nothing"
+        raise InputError(
+            f"{folder} holds no {name}.{language}; it holds {there}. Add it with `fairseq-musc binarize`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{suffixed(path, '.json')} cannot be read: {error}; binarize again") from None
+
+
 def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus:
     """Opens one corpus and counts it: tokens, labels and ids against each other and against what was written.
 
@@ -113,15 +132,7 @@ def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus
     from fairseq.data import data_utils
 
     path = stem(folder, name, language)
-    try:
-        about = json.loads(suffixed(path, ".json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        there = ", ".join(p.stem for p in sorted(Path(folder).glob("*.*.json"))) or "nothing"
-        raise InputError(
-            f"{folder} holds no {name}.{language}; it holds {there}. Add it with `fairseq-musc binarize`"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{suffixed(path, '.json')} cannot be read: {error}; binarize again") from None
+    about = read_about(folder, name, language)
     try:
         for suffix, size in about["bytes"].items():
             got = suffixed(path, suffix).stat().st_size

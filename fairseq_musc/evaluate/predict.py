@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, languages_of
+from fairseq_musc.data.corpus import CORPORA, languages_of, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
                 seed=trained.seed,
                 version=__version__,
                 translator=translator_of(corpus.about["provenance"]),
+                training=trained.training,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}")
             if already_there(arguments.predictions, signature):
@@ -123,15 +124,6 @@ def already_there(folder: Path, signature: Signature) -> bool:
         return read_predictions(folder, signature.corpus, signature.language).signature == signature
     except InputError:  # none yet, or damaged: it is made again
         return False
-
-
-def translator_of(provenance: dict[str, Any]) -> str | None:
-    """How a signature names the translator of a corpus; None for text that people wrote."""
-    if "engine" not in provenance:
-        return None
-    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
-    named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
-    return f"{provenance['engine']} with {named}"
 
 
 def predict(

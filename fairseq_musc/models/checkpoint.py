@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.evaluate.table import Training
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class TrainedClassifier:
     max_positions: int | None
     num_updates: int
     seed: int
+    training: Training | None
+    """What it was trained with; None if version 0.1 saved it."""
 
 
 def saved_model_config(path: str | Path) -> dict[str, Any]:
@@ -33,6 +37,31 @@ def saved_model_config(path: str | Path) -> dict[str, Any]:
         return dict(state["cfg"]["model"])
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
         return {}  # fairseq will find it in a moment, and say what it is
+
+
+def training_of(cfg: Any) -> Training | None:
+    """What a signature says of a run, from the configuration that its checkpoint holds."""
+    from fairseq_musc.losses import TERMS, Normalisation
+
+    if cfg.model.get("trained_on") is None:
+        return None
+    trained_on = json.loads(cfg.model.trained_on)
+    criterion = cfg.criterion
+    set_apart = [
+        f"{name} {criterion[name]}" for name in Normalisation.__dataclass_fields__ if criterion[name] is not None
+    ]
+    files = trained_on["files"]
+    return Training(
+        corpora=tuple(trained_on["corpora"]),
+        paired=trained_on["paired"],
+        rows={name: about["rows"] for name, about in files.items()},
+        terms="+".join(term for term in TERMS if term in criterion.terms.split("+")),
+        lam=criterion.lam,
+        lr=cfg.optimization.lr[0],
+        normalisation=", ".join([criterion.normalisation, *set_apart]),
+        encoder=cfg.model.pretrained,
+        translators=tuple(sorted({about["translator"] for about in files.values() if about["translator"]})),
+    )
 
 
 def load_classifier(path: str | Path) -> TrainedClassifier:
@@ -67,4 +96,5 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
         max_positions=getattr(model.encoder.config, "max_position_embeddings", None),
         num_updates=state["optimizer_history"][-1]["num_updates"],
         seed=cfg.common.seed,
+        training=training_of(cfg),
     )
