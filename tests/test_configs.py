@@ -1,5 +1,6 @@
 """Every installed recipe is whole, composes, and holds the published values."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ COMPONENTS = {"task": MuscTaskConfig, "model": MuscClassifierConfig, "criterion"
 FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint", "trained_on"}  # by the task, at the first build
 
 
-def composed(name):
+def composed(name, *overrides):
     GlobalHydra.instance().clear()
     hydra_init(name)
     with initialize_config_dir(str(FOLDER.resolve()), version_base="1.1"):
-        cfg = compose(name, ["task.data=somewhere"])
+        cfg = compose(name, ["task.data=somewhere", *overrides])
     add_defaults(cfg)
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
@@ -109,3 +110,38 @@ def test_recipes_differ_in_nothing_but_the_published_values():
         recipe["optimization"]["lr"] = recipe["optimization"]["max_epoch"] = None
         recipe["criterion"]["lam"] = recipe["checkpoint"]["save_dir"] = None
     assert all(recipe == plain[0] for recipe in plain[1:])
+
+
+def algorithms_in_the_docs():
+    """Table 2 in docs/algorithms.md: algorithm -> overrides."""
+    text = (Path(__file__).parents[1] / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (ZSXL|translate-\w+) \| `([^`]+)` \|", text, flags=re.MULTILINE)
+    return {name: overrides.split() for name, overrides in rows}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_algorithms_of_table_2_are_overrides_of_every_recipe(name):
+    expected = {
+        "ZSXL": (["S_trn"], ["T_val"], "bert-base-multilingual-cased"),
+        "translate-train": (["S_trn", "T_trn_MT"], ["T_val"], "bert-base-multilingual-cased"),
+        "translate-test": (["S_trn"], ["S_val_MT"], "bert-base-cased"),
+        "translate-all": (["S_trn", "T_trn_MT"], ["T_val", "S_val_MT"], "bert-base-multilingual-cased"),
+    }
+    in_docs = algorithms_in_the_docs()
+    assert set(in_docs) == set(expected)
+    for algorithm, overrides in in_docs.items():
+        cfg = composed(name, *overrides)
+        assert all(component.problems(cfg[section]) == [] for section, component in COMPONENTS.items())
+        got = (list(cfg.task.train_corpora), list(cfg.task.valid_corpora), cfg.model.pretrained)
+        assert got == expected[algorithm]
+        assert cfg.criterion.terms == "ce"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_checkpoints_are_chosen_every_300_updates_on_validation_data_and_never_on_test(name):
+    cfg = composed(name)
+    assert cfg.dataset.validate_interval_updates == cfg.checkpoint.save_interval_updates == 300
+    assert cfg.checkpoint.best_checkpoint_metric == "accuracy"
+    for corpus in ("T_tst", "S_tst_MT"):
+        problems = MuscTaskConfig.problems(composed(name, f"task.valid_corpora=[{corpus}]").task)
+        assert problems == [f"task.valid_corpora names {corpus}; it can name T_val, S_val_MT"]
