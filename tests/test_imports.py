@@ -40,7 +40,7 @@ def test_formulas_know_torch_and_nothing_else(name):
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"fairseq_musc/data/{name}.py" for name in ("corpus", "datasets", "readers", "read")),
+        *(f"fairseq_musc/data/{name}.py" for name in ("align", "corpus", "datasets", "forms", "readers", "read")),
         *(f"fairseq_musc/evaluate/{name}.py" for name in ("table", "ensemble", "report")),
         *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "version")),
         *(f"fairseq_musc/demo/{name}.py" for name in ("grammar", "write")),

@@ -96,14 +96,15 @@ def find_files(
     considered = [form for form in dataset.forms if forms is None or form.name in forms]
 
     def look(corpus: str, languages: Sequence[str]) -> list[Sought]:
-        found = []
-        for form in considered:
-            file = given.get(corpus)
-            named = [files for files in form.files.values() if files.file == file]
-            files = named[0] if named else form.files.get(corpus) or (form.files.get("S_trn") if file else None)
-            if files is not None:
-                found.append(seek(folders, form, files, file or files.file.format(size=size), languages))
-        return found
+        file = given.get(corpus)
+        # A file that some form names is read as that form says; another takes the place of the published one.
+        rows = [(form, files) for form in considered for files in form.files.values() if file and files.file == file]
+        if not rows:
+            rows = [(form, form.files[corpus]) for form in considered if corpus in form.files]
+        if not rows and file:  # a validation set for a data set that is published without
+            rows = [(form, form.files["S_trn"]) for form in considered if "S_trn" in form.files]
+        rows = [*{form.name: (form, files) for form, files in rows}.values()]
+        return [seek(folders, form, files, file or files.file.format(size=size), languages) for form, files in rows]
 
     looked = {corpus: look(corpus, languages) for corpus, languages in wanted.items()}
     chosen = {corpus: there[0] for corpus, found in looked.items() if len(there := [s for s in found if s.there]) == 1}

@@ -297,7 +297,7 @@ def check_raw_files(
         InputError: something about the options or the files is wrong. Problems of one kind are said all at once.
     """
     given = {split: file for split, file in (files or {}).items() if file is not None}
-    check_options(dataset, languages, given, hold_out, forms, size)
+    check_options(dataset, languages, given, hold_out, forms, size, translations)
     in_train = languages if hold_out is not None or not dataset.aligned else [SOURCE_LANGUAGE]
     wanted = {"S_trn": in_train, "T_val": languages, "T_tst": languages}
     if hold_out is not None:
@@ -347,6 +347,7 @@ def check_options(
     hold_out: int | None,
     forms: Sequence[str] | None = None,
     size: int | None = None,
+    translations: bool = False,
 ) -> None:
     """Raises :class:`InputError` for options that contradict each other or the data set."""
     problems = []
@@ -371,6 +372,10 @@ def check_options(
         problems.append(
             f"{dataset.name} is published without a validation set: give --hold-out N to take T_val from the train file"
         )
+    if translations and not any(corpus in form.files for form in dataset.forms for corpus in TRANSLATIONS):
+        problems.append(f"{dataset.name} is published without translations: leave --translations out")
+    elif translations and [*languages] == [SOURCE_LANGUAGE]:
+        problems.append(f"--translations needs a language other than {SOURCE_LANGUAGE}")
     raise_all("the options do not go together:", problems)
 
 
