@@ -107,26 +107,20 @@ def find_files(
         return [seek(folders, form, files, file or files.file.format(size=size), languages) for form, files in rows]
 
     looked = {corpus: look(corpus, languages) for corpus, languages in wanted.items()}
-    chosen = {corpus: there[0] for corpus, found in looked.items() if len(there := [s for s in found if s.there]) == 1}
-    problems = list(ambiguities(looked))
-    if translations is None:
-        targets = [language for language in dataset.languages if language != SOURCE_LANGUAGE]
-        there = [sought for sought in look("T_trn_MT", targets) if sought.there]
-        if there and source_side(there[0]) and not any(sought.there for sought in looked["S_trn"]):
-            problems.append(f"S_trn is not there, but can be taken from {there[0].form.name}: give --translations")
-    else:
-        looked_mt = {corpus: look(corpus, translations) for corpus in TRANSLATIONS}
-        problems += ambiguities(looked_mt)
-        chosen_mt = {
-            corpus: there[0] for corpus, found in looked_mt.items() if (there := [s for s in found if s.there])
-        }
-        if not chosen_mt and not problems:
-            problems += [f"no published translations are there: {examples(found)}" for found in looked_mt.values()]
-        if "S_trn" not in chosen and "T_trn_MT" in chosen_mt and list(wanted["S_trn"]) == [SOURCE_LANGUAGE]:
-            from_translations = source_side(chosen_mt["T_trn_MT"])
-            if from_translations and not any(sought.there for sought in looked["S_trn"]):
-                chosen["S_trn"] = from_translations
-        chosen |= chosen_mt
+    made = {corpus: look(corpus, translations or dataset.languages[1:]) for corpus in TRANSLATIONS}
+    chosen, chosen_made = where_there_once(looked), where_there_once(made)
+    problems = [*ambiguities(looked)]
+    if not any(sought.there for sought in looked["S_trn"]) and [*wanted["S_trn"]] == [SOURCE_LANGUAGE]:
+        source = source_side(chosen_made["T_trn_MT"]) if "T_trn_MT" in chosen_made else None
+        if source and translations is None:
+            problems.append(f"S_trn is not there, but can be taken from {source.form.name}: give --translations")
+        elif source:
+            chosen["S_trn"] = source
+    if translations is not None:
+        problems += ambiguities(made)
+        chosen |= chosen_made
+        if not any(sought.there for found in made.values() for sought in found):
+            problems += [f"no published translations are there: {examples(found)}" for found in made.values()]
     nowhere = [corpus for corpus, found in looked.items() if not any(s.there for s in found) and corpus not in chosen]
     if len(nowhere) == len(looked):
         raise_all(f"{_all_of_them(looked)} of {dataset.name} looked for are not in {_named(folders)}:", _forms(looked))
@@ -137,17 +131,28 @@ def find_files(
             chosen[corpus] = same_form[0]
         else:
             problems.append(f"{corpus} is not there: {examples(looked[corpus])}")
-    raise_all("the options do not go together:", list(same_files(chosen)))
+    raise_all("the options do not go together:", [*same_files(chosen)])
+    problems += english_in_other_languages(chosen)
+    raise_absent(folders, dataset, chosen, problems)
+    problems += [problem for sought in chosen.values() for problem in sought.twice]
+    raise_all(f"{_named(folders)} cannot be read as {dataset.name}:", problems)
+    return chosen
+
+
+def where_there_once(looked: Mapping[str, Sequence[Sought]]) -> dict[str, Sought]:
+    """The files of the corpora that are there in one form."""
+    there = {corpus: [sought for sought in found if sought.there] for corpus, found in looked.items()}
+    return {corpus: found[0] for corpus, found in there.items() if len(found) == 1}
+
+
+def english_in_other_languages(chosen: Mapping[str, Sought]) -> Iterator[str]:
+    """One problem a corpus that is asked for in several languages and published in the source language alone."""
     for corpus, sought in chosen.items():
         if len(sought.names) > 1 and sought.files.in_source_language_alone:
-            problems.append(
+            yield (
                 f"{corpus} would be {sought.names[SOURCE_LANGUAGE]} in every language, which is in {SOURCE_LANGUAGE} "
                 "alone; leave --hold-out out or name another file"
             )
-    raise_absent(folders, dataset, chosen, problems)
-    raise_all(f"{_named(folders)} cannot be read as {dataset.name}:", problems)
-    raise_all("files are there twice:", [problem for sought in chosen.values() for problem in sought.twice])
-    return chosen
 
 
 def source_side(sought: Sought) -> Sought | None:

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FOLDER",
-        help="the folders of the raw files, e.g. x-final; one that is not in the first is looked for in the next",
+        help="the folder of the raw files, e.g. x-final, or the folders that they are spread over",
     )
     parser.add_argument("--output", required=True, type=Path, help="the folder that the corpora are written to")
     parser.add_argument(
