@@ -248,6 +248,8 @@ def test_any_text_comes_back_from_the_bytes_that_python_3_printed(texts):
 def test_bytes_that_are_not_all_of_a_file_are_text():
     texts = [raw.row.text for raw in read(b"1\tb'a'\n1\tb'a' and c\n", LABEL_TEXT)]
     assert texts == ["b'a'", "b'a' and c"]
+    otherwise = [raw.row.text for raw in read(b"1\tb\"a\"\n1\tb'\\x61'\n", LABEL_TEXT)]
+    assert otherwise == ['b"a"', "b'\\x61'"]  # Python prints neither so
 
 
 @given(st.lists(st.tuples(ANYTHING, ANYTHING), min_size=1), st.booleans())
