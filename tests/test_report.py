@@ -10,8 +10,9 @@ import pytest
 from test_ensemble import table
 
 from fairseq_musc.cli import main
+from fairseq_musc.evaluate.ensemble import average
 from fairseq_musc.evaluate.report import mean, ordered, percent
-from fairseq_musc.evaluate.table import write_predictions
+from fairseq_musc.evaluate.table import ENSEMBLES, write_predictions
 
 #: Table 3 of the paper, PAWSX: EN ZH FR DE ES KO JA, and the printed Avg.
 TABLE_3 = {
@@ -47,8 +48,10 @@ def test_the_papers_cells_give_the_papers_averages(paper, capsys):
     assert report(paper) == 0
     lines = capsys.readouterr().out.split("\n")
     assert lines[0].split() == ["Inference", "EN", "ZH", "FR", "DE", "ES", "KO", "JA", "Avg."]
-    for line, name, (cells, average) in zip(lines[1:4], ["T_tst", "S_tst^MT", "Ens."], TABLE_3.values(), strict=True):
-        assert line.split() == [name, *cells.split(), average]
+    for line, name, (cells, mean_of_them) in zip(
+        lines[1:4], ["T_tst", "S_tst^MT", "Ens."], TABLE_3.values(), strict=True
+    ):
+        assert line.split() == [name, *cells.split(), mean_of_them]
     assert lines[4].split() == ["rows", *["1000"] * 7]
     assert len({len(line) for line in lines[:4]}) == 1
 
@@ -127,9 +130,17 @@ def test_lines_without_predictions_are_left_out(tmp_path, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.split("\n")[:3]] == ["Inference", "T_tst", "rows"]
 
 
-def test_languages_stand_in_the_papers_order():
-    given = dict.fromkeys(["bg", "ar", "de", "en", "es", "fr", "it", "ja", "ko", "ru", "zh"])
-    assert " ".join(ordered(given)) == "en zh fr de ru es it ko ja ar bg"
+@pytest.mark.parametrize(
+    "order",
+    [
+        "en zh fr de ru es it ko ja",  # Tables 3 and 5
+        "en zh fr de ru es it ja",  # Table 4
+        "en ar bg zh fr de el hi ru es sw th tr ur vi",  # Tables 8 and 9
+        "en de vi az nl",  # others behind them, by the alphabet
+    ],
+)
+def test_languages_stand_in_the_papers_order(order):
+    assert " ".join(ordered(dict.fromkeys(sorted(order.split())))) == order
 
 
 @pytest.mark.parametrize(
@@ -188,3 +199,26 @@ def test_neither_torch_nor_fairseq_is_needed(paper):
     )
     done = subprocess.run([sys.executable, "-c", program, str(Path(paper))], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[0, 0] []\n")
+
+
+def test_an_ensemble_with_chosen_weights_has_a_line_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(ENSEMBLES, "chosen", "Ens_w")
+    members = [with_accuracy(corpus, "de", percents) for corpus, percents in (("T_tst", 50), ("S_tst_MT", 60))]
+    for predictions in [*members, average(members, [0.5, 0.5], "Ens"), average(members, [0.1, 0.9], "Ens_w")]:
+        write_predictions(tmp_path, predictions)
+    assert report(tmp_path) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["T_tst", "S_tst^MT", "Ens.", "Ens. (w)"]
+    assert lines[4].split()[-1] == "60.0"
+    assert "Ens. (w): 0.1 T_tst + 0.9 S_tst^MT" in lines
+
+
+@pytest.mark.parametrize("options", [["--paper"], ["--output", "x"], ["--terms", "ce"], ["--verbose"]])
+def test_options_of_the_papers_tables_need_one(paper, options, capsys):
+    assert main(["report", "--predictions", str(paper), *options]) == 2
+    assert f"{options[0]}: only with --table" in capsys.readouterr().err
+
+
+def test_without_a_table_a_report_is_of_one_folder(paper, capsys):
+    assert main(["report", "--predictions", str(paper), str(paper)]) == 2
+    assert "one predictions folder; got 2" in capsys.readouterr().err

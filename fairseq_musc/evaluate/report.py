@@ -1,7 +1,14 @@
-"""Prints the accuracies on T_tst, S_tst^MT and Ens, in the form of Table 3 of the paper.
+"""Prints accuracies: of one checkpoint, or of many as a table of the paper.
+
+Without --table, the accuracies of one checkpoint on T_tst, S_tst^MT and Ens, in the form of Table 3:
 
 reads   FOLDER/T_tst.<language>, FOLDER/S_tst_MT.<language>, FOLDER/Ens.<language>: predictions tables
 writes  FOLDER/results.tsv (accuracies in [0, 1], unrounded) and FOLDER/results.md (in %, with one decimal)
+
+With --table N, Table N of the paper (XNLI: Tables 8 and 9) from every predictions folder at or below the FOLDERs:
+
+reads   the same, in many folders, each of one checkpoint; runs that differ in the seed only are one line
+writes  with --output: tableN.md, tableN.tsv (unrounded, with the whole signature) and tableN.tex
 
 Avg. is the unweighted mean over the languages, English included. English is not translated: its number on T_tst stands
 in every line. Below the table stands its signature: what the figures can be traced back to.
@@ -29,19 +36,60 @@ from fairseq_musc.evaluate.table import (
 from fairseq_musc.files import written_whole
 
 #: The lines of the table, and how they are printed.
-LINES = {"T_tst": CORPORA["T_tst"].notation, "S_tst_MT": CORPORA["S_tst_MT"].notation, "Ens": "Ens."}
-#: The order of the languages in the paper's tables; others follow by the alphabet.
-PAPER_ORDER = ("en", "zh", "fr", "de", "ru", "es", "it", "ko", "ja")
+LINES = {
+    "T_tst": CORPORA["T_tst"].notation,
+    "S_tst_MT": CORPORA["S_tst_MT"].notation,
+    "Ens": "Ens.",
+    "Ens_w": "Ens. (w)",
+}
+#: An order of the languages that is that of each of the paper's tables; others follow by the alphabet.
+PAPER_ORDER = (
+    *("en", "ar", "bg", "zh", "fr", "de", "el", "hi", "ru"),
+    *("es", "it", "ko", "ja", "sw", "th", "tr", "ur", "vi"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fairseq-musc report``."""
-    parser.add_argument("--predictions", required=True, type=Path, metavar="FOLDER", help="the predictions tables")
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="the predictions tables; with --table, folders that are searched for them",
+    )
+    parser.add_argument("--table", type=int, choices=[2, 3, 4, 5, 8, 9], help="print this table of the paper")
+    tables = parser.add_argument_group("options of --table")
+    tables.add_argument("--output", type=Path, metavar="FOLDER", help="write the table there as .md, .tsv and .tex")
+    tables.add_argument("--paper", action="store_true", help="put the paper's own figure beside each cell")
+    tables.add_argument("--terms", help="the terms of the loss in Tables 2, 3, 4 and 8 (default: ce, as in the paper)")
+    tables.add_argument("--verbose", action="store_true", help="name the folders that belong to no line")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Reads the tables, writes both results files, and prints the table."""
-    folder = arguments.predictions
+    """Prints the table that was asked for, and writes its files."""
+    if arguments.table is not None:
+        # They build on this module, and most reports do not need them.
+        from fairseq_musc.evaluate import paper_layouts, paper_tables
+        from fairseq_musc.evaluate.runs import find_runs
+
+        filled = paper_tables.fill(
+            arguments.table, find_runs(arguments.predictions, LINES), arguments.terms, arguments.paper
+        )
+        if arguments.output is not None:
+            paper_layouts.write_table(arguments.output, filled)
+        print(paper_layouts.as_text(filled, arguments.verbose), end="")
+        return
+    asked = [name for name in ("output", "paper", "terms", "verbose") if getattr(arguments, name)]
+    if asked:
+        raise InputError(f"--{', --'.join(asked)}: only with --table")
+    if len(arguments.predictions) != 1:
+        raise InputError(
+            f"without --table a report is of one predictions folder; got {len(arguments.predictions)}: "
+            f"{', '.join(map(str, arguments.predictions))}"
+        )
+    folder = arguments.predictions[0]
     results = results_of(read_tables(folder))
     with written_whole(folder / "results.tsv") as stream:
         stream.write(as_tsv(results))
@@ -140,9 +188,9 @@ def results_of(tables: Mapping[str, Mapping[str, Predictions]]) -> Results:
 
 def check_members(tables: Mapping[str, Mapping[str, Predictions]]) -> None:
     """Raises :class:`InputError` if an ensemble was made from other predictions than those in the table."""
-    for language, ensemble in tables.get("Ens", {}).items():
+    for ensemble in [predictions for cells in tables.values() for predictions in cells.values()]:
         for corpus, digest in ensemble.signature.member_sha256.items():
-            member = tables.get(corpus, {}).get(language)
+            member = tables.get(corpus, {}).get(ensemble.signature.language)
             if member is not None and table_sha256(member) != digest:
                 raise InputError(
                     f"{ensemble.name} was made from another {member.name} than the one that is there; run "
@@ -160,22 +208,24 @@ def signature_of(tables: Sequence[Predictions]) -> list[str]:
     first = tables[0].signature
     signatures = [predictions.signature for predictions in tables]
     translators = sorted({signature.translator for signature in signatures if signature.translator})
-    mixtures = sorted(
-        {
-            " + ".join(f"{weight:g} {LINES.get(corpus, corpus)}" for corpus, weight in signature.members.items())
-            for signature in signatures
-            if len(signature.members) > 1
-        }
-    )
+    mixtures = {
+        line: sorted({mixture(each.members) for each in signatures if each.corpus == line and len(each.members) > 1})
+        for line in LINES
+    }
     lines = {
         "dataset": first.dataset,
         "checkpoint": checkpoint_of(first),
         "seed": str(first.seed),
         "translator": ", ".join(translators),
-        "Ens.": ", ".join(mixtures),
+        **{LINES[line]: ", ".join(found) for line, found in mixtures.items()},
         "version": "fairseq-musc " + ", ".join(sorted({signature.version for signature in signatures})),
     }
     return [f"{what}: {value}" for what, value in lines.items() if value]
+
+
+def mixture(members: Mapping[str, float]) -> str:
+    """The members of an ensemble as tables print them, e.g. ``0.5 T_tst + 0.5 S_tst^MT``."""
+    return " + ".join(f"{weight:g} {LINES.get(corpus, corpus)}" for corpus, weight in members.items())
 
 
 def as_cells(results: Results) -> list[list[str]]:
@@ -189,13 +239,18 @@ def as_cells(results: Results) -> list[list[str]]:
 
 def as_text(results: Results) -> str:
     """The table for a terminal: aligned columns, then notes and signature."""
-    cells = as_cells(results)
+    return "\n".join([*aligned(as_cells(results)), "", *results.notes(), *results.signature, ""])
+
+
+def aligned(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """The lines of a table with aligned columns: names to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
-    for name, *numbers in cells:
-        aligned = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
-    return "\n".join([*lines, "", *results.notes(), *results.signature, ""])
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line[:names], widths, strict=False)]
+        padded += [cell.rjust(width) for cell, width in zip(line[names:], widths[names:], strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def as_markdown(results: Results) -> str:
