@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import statistics
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -17,7 +18,7 @@ from fairseq_musc.evaluate.paper_layouts import latex, tenths_of_percent
 from fairseq_musc.evaluate.paper_tables import TABLES
 from fairseq_musc.evaluate.published import PUBLISHED
 from fairseq_musc.evaluate.report import LINES
-from fairseq_musc.evaluate.table import ENSEMBLES
+from fairseq_musc.evaluate.table import ENSEMBLES, read_predictions, write_predictions
 
 #: Table 3 of the paper, PAWSX: EN ZH FR DE ES KO JA, Avg.
 PAWSX = {
@@ -184,9 +185,17 @@ def test_lines_without_runs_are_dashes_and_say_what_to_run(tmp_path, capsys):
     _, lines, below = printed(capsys)
     assert [set(line[2:]) == {"–"} for line in lines] == [False, True, True, True, True]
     assert f"PAWSX, L_sc: {tmp_path / 'sc'} holds no Ens. yet." in below
-    wanted = "They train on S_trn & T_trn^MT as pairs with criterion.terms=ce+mu+sc+musc and predict Ens."
-    assert f"PAWSX, L: no runs. {wanted}" in below
+    wanted = "needed is Ens. of a run on S_trn & T_trn^MT as pairs with criterion.terms=ce+mu+sc+musc."
+    assert f"PAWSX, L: no runs; {wanted}" in below
     assert "PAWSX, –:" in below and "PAWSX, –: no runs" not in below
+
+
+def test_lines_over_different_seeds_are_said(tmp_path, capsys):
+    for terms, seeds in (("ce", (1, 2)), ("ce+sc", (2,))):
+        for seed in seeds:
+            write_run(tmp_path / terms / str(seed), terms=terms, seed=seed, rows=10)
+    assert report(5, tmp_path) == 0
+    assert "PAWSX: the lines are over different seeds: – 1, 2; L_sc 2." in printed(capsys)[2]
 
 
 def test_the_order_in_which_terms_are_written_does_not_matter(tmp_path, capsys):
@@ -241,11 +250,8 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path, setti
 
 
 def test_chosen_weights_may_differ_between_seeds(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(ENSEMBLES, "chosen", "Ens_w")
-    from dataclasses import replace
-
-    from fairseq_musc.evaluate.table import read_predictions, write_predictions
-
+    if "Ens_w" not in ENSEMBLES:
+        monkeypatch.setitem(ENSEMBLES, "chosen", "Ens_w")
     for seed, weight in ((1, 0.3), (2, 0.6)):
         folder = write_run(tmp_path / str(seed), "demo", seed=seed, rows=10, right=all_right_but())
         for language in ("de", "fr"):

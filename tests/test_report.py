@@ -11,7 +11,7 @@ from test_ensemble import table
 
 from fairseq_musc.cli import main
 from fairseq_musc.evaluate.ensemble import average
-from fairseq_musc.evaluate.report import mean, ordered, percent
+from fairseq_musc.evaluate.report import mean, mixture, ordered, percent
 from fairseq_musc.evaluate.table import ENSEMBLES, write_predictions
 
 #: Table 3 of the paper, PAWSX: EN ZH FR DE ES KO JA, and the printed Avg.
@@ -202,7 +202,8 @@ def test_neither_torch_nor_fairseq_is_needed(paper):
 
 
 def test_an_ensemble_with_chosen_weights_has_a_line_of_its_own(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(ENSEMBLES, "chosen", "Ens_w")
+    if "Ens_w" not in ENSEMBLES:
+        monkeypatch.setitem(ENSEMBLES, "chosen", "Ens_w")
     members = [with_accuracy(corpus, "de", percents) for corpus, percents in (("T_tst", 50), ("S_tst_MT", 60))]
     for predictions in [*members, average(members, [0.5, 0.5], "Ens"), average(members, [0.1, 0.9], "Ens_w")]:
         write_predictions(tmp_path, predictions)
@@ -211,6 +212,12 @@ def test_an_ensemble_with_chosen_weights_has_a_line_of_its_own(tmp_path, capsys,
     assert [line.split("  ")[0] for line in lines[1:5]] == ["T_tst", "S_tst^MT", "Ens.", "Ens. (w)"]
     assert lines[4].split()[-1] == "60.0"
     assert "Ens. (w): 0.1 T_tst + 0.9 S_tst^MT" in lines
+
+
+def test_members_are_named_as_in_the_tables():
+    assert mixture({"T_tst": 0.5, "S_tst_MT[0123456789ab]": 0.25, "other": 0.25}) == (
+        "0.5 T_tst + 0.25 S_tst^MT[0123456789ab] + 0.25 other"
+    )
 
 
 @pytest.mark.parametrize("options", [["--paper"], ["--output", "x"], ["--terms", "ce"], ["--verbose"]])

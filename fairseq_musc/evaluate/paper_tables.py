@@ -509,12 +509,16 @@ def _notes(block: Block, runs: Sequence[Run], terms: str | None, sized: Collecti
             notes.append(f"{where}: {', '.join(near)} hold{'s' * (len(near) == 1)} no {LINES[line.inference]} yet.")
         elif not filled.runs:
             notes.append(
-                f"{where}: no runs. They train on {corpora_of(line.corpora, line.paired)} with "
-                f"criterion.terms={line.terms or terms} and predict {LINES[line.inference]}."
+                f"{where}: no runs; needed is {LINES[line.inference]} of a run on "
+                f"{corpora_of(line.corpora, line.paired)} with criterion.terms={line.terms or terms}."
             )
         if filled.runs and (lacking := [language for language in block.languages if language not in filled.cells]):
             names = ", ".join(language.upper() for language in lacking)
             notes.append(f"{where}: no average, for want of predictions in {names}.")
+    seeds = {filled.line.label: [run.signature.seed for run in filled.runs] for filled in block.lines if filled.runs}
+    if len({tuple(each) for each in seeds.values()}) > 1:
+        listed = "; ".join(f"{label} {', '.join(map(str, each))}" for label, each in seeds.items())
+        notes.append(f"{block.title}: the lines are over different seeds: {listed}.")
     figures = {language for filled in block.lines for language in filled.paper} - {"average", *block.languages}
     if figures:
         names = ", ".join(language.upper() for language in ordered(dict.fromkeys(figures)))

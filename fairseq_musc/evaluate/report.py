@@ -224,8 +224,15 @@ def signature_of(tables: Sequence[Predictions]) -> list[str]:
 
 
 def mixture(members: Mapping[str, float]) -> str:
-    """The members of an ensemble as tables print them, e.g. ``0.5 T_tst + 0.5 S_tst^MT``."""
-    return " + ".join(f"{weight:g} {LINES.get(corpus, corpus)}" for corpus, weight in members.items())
+    """The members of an ensemble as tables print them, e.g. ``0.5 T_tst + 0.5 S_tst^MT``.
+
+    What stands in brackets behind the name of a corpus is kept.
+    """
+    parts = []
+    for name, weight in members.items():
+        corpus, bracket, rest = name.partition("[")
+        parts.append(f"{weight:g} {LINES.get(corpus, corpus)}{bracket}{rest}")
+    return " + ".join(parts)
 
 
 def as_cells(results: Results) -> list[list[str]]:
