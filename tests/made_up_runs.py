@@ -34,6 +34,7 @@ def write_run(
     checkpoint=None,
     right=None,
     weight=0.5,
+    translator=TRANSLATOR,
     **training,
 ):
     """One run with random predictions of some skill, or with exactly ``right(corpus, language)`` rows right."""
@@ -82,7 +83,7 @@ def write_run(
                 signature,
                 corpus=corpus,
                 language=language,
-                translator=TRANSLATOR if corpus == "S_tst_MT" else None,
+                translator=translator if corpus == "S_tst_MT" else None,
                 corpus_sha256="cd" * 32,
             )
             members.append(Predictions(its, [f"{language}{row}" for row in range(rows)], classes, probabilities))

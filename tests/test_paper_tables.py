@@ -234,6 +234,7 @@ def test_two_checkpoints_of_one_seed_are_both_named(tmp_path, capsys):
         ({"normalisation": "paper"}, ["normalisation: released in", "; paper in"]),
         ({"encoder": "xlm-r"}, ["encoder: bert-base-multilingual-cased in", "; xlm-r in"]),
         ({"translators": ("other",)}, ["translator of the training corpora: ", "; other in"]),
+        ({"translator": "other"}, ["translator of S_tst_MT.de: fairseq-generate with", "; other in"]),
         ({"weight": 0.3}, ["weights of Ens.de: 0.5 T_tst + 0.5 S_tst^MT in", "; 0.7 T_tst + 0.3 S_tst^MT in"]),
         ({"languages": ("en", "de")}, ["rows of T_trn_MT.fr: 1000 in", "; 0 in"]),
     ],
