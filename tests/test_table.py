@@ -149,5 +149,5 @@ def test_predictions_do_not_replace_the_corpus_they_are_on(tmp_path):
 
 
 def test_an_unknown_corpus_is_refused_with_the_names(tmp_path):
-    with pytest.raises(InputError, match=r"'T_test'.*T_tst, S_tst_MT, Ens_val, Ens"):
+    with pytest.raises(InputError, match=r"'T_test'.*T_tst, S_tst_MT, Ens_val, Ens, Ens_w"):
         read_predictions(tmp_path, "T_test", "de")

@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,23 @@ from fairseq_musc.data.corpus import CORPORA, escape, unescape
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import rows_as_written, write_json, written_whole
 
-#: Split to the name under which the ensemble of its corpora stands in tables.
-ENSEMBLES = {"valid": "Ens_val", "test": "Ens"}
+
+class Mixture(NamedTuple):
+    """What the name of an ensemble means."""
+
+    split: str
+    """``valid`` or ``test``: of the corpora whose probabilities it averages."""
+    notation: str
+    """How tables print it."""
+
+
+#: The names under which averages of corpora stand in tables. Ens has the fixed weights of the paper; Ens_w has, in
+#: every language, those that were best on validation data.
+ENSEMBLES: dict[str, Mixture] = {
+    "Ens_val": Mixture("valid", "Ens._val"),
+    "Ens": Mixture("test", "Ens."),
+    "Ens_w": Mixture("test", "Ens. (w)"),
+}
 
 FORMAT = 1
 #: How far from 1 the probabilities of a row may sum up: softmax in 32-bit floats stays well below.
@@ -85,9 +100,10 @@ class Signature:
     translator: str | None = None
     """What translated the corpus, e.g. a name and a hash; None for text that people wrote."""
     members: dict[str, float] = field(default_factory=dict)
-    """For an ensemble: the corpora whose probabilities were averaged, and their weights."""
+    """For an ensemble: the corpora whose probabilities were averaged, and their weights. Where one corpus was made by
+    several translators its name has the translator behind it, e.g. ``S_tst_MT[203eda5efa85]``."""
     member_sha256: dict[str, str] = field(default_factory=dict)
-    """For an ensemble: the checksum of each member's table, by corpus."""
+    """For an ensemble: the checksum of each member's table, by the same names."""
     training: Training | None = None
     """What the checkpoint was trained with; None in tables that version 0.1 wrote."""
 
@@ -118,6 +134,11 @@ class Predictions:
         return f"{self.signature.corpus}.{self.signature.language}"
 
 
+def notation(name: str) -> str:
+    """How tables print a corpus or an ensemble, e.g. ``S_tst^MT`` for ``S_tst_MT``."""
+    return CORPORA[name].notation if name in CORPORA else ENSEMBLES[name].notation
+
+
 def accuracy(predictions: Predictions) -> float:
     """The share of rows, in [0, 1], whose most probable class is the right one."""
     return right(predictions) / len(predictions.ids)
@@ -125,12 +146,17 @@ def accuracy(predictions: Predictions) -> float:
 
 def right(predictions: Predictions) -> int:
     """The number of rows whose most probable class is the right one; of equally probable classes the lowest counts."""
-    return int((predictions.probabilities.argmax(axis=1) == predictions.labels).sum())
+    return int(is_right(predictions).sum())
+
+
+def is_right(predictions: Predictions) -> NDArray[np.bool_]:
+    """Whether the most probable class of each row is the right one, shape (n,)."""
+    return predictions.probabilities.argmax(axis=1) == predictions.labels
 
 
 def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
     """Where the rows of a table lie."""
-    names = [*CORPORA, *ENSEMBLES.values()]
+    names = [*CORPORA, *ENSEMBLES]
     if corpus not in names:
         raise InputError(f"no table is for a corpus {corpus!r}; the names are {', '.join(names)}")
     return Path(folder) / f"{corpus}.{language}.tsv"
@@ -222,7 +248,7 @@ def list_predictions(folder: str | Path) -> list[tuple[str, str]]:
     found = []
     for path in Path(folder).glob("*.json"):
         corpus, _, language = path.stem.partition(".")
-        if language and (corpus in CORPORA or corpus in ENSEMBLES.values()):
+        if language and (corpus in CORPORA or corpus in ENSEMBLES):
             found.append((corpus, language))
     return sorted(found)
 
