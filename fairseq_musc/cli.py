@@ -32,6 +32,8 @@ VERBS = {
     "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> accuracies, or a table of the paper"),
     "figure": Verb("fairseq_musc.evaluate.figure", "predictions tables -> Figure 1, what the ensemble changes"),
+    "compare": Verb("fairseq_musc.evaluate.compare", "two rows of a table -> bootstrap interval and McNemar's test"),
+    "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),

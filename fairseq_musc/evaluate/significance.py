@@ -1,0 +1,88 @@
+"""Whether two rows of a table differ by more than the choice of test rows explains: pure formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: How many numbers a block of resamples may hold: what bounds the memory, about 100 MB.
+BLOCK = 4_000_000
+
+
+def resampled_means(values: NDArray[np.float64], resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """The means of bootstrap resamples: n rows drawn with replacement, whole, so that paired numbers stay together.
+
+    Args:
+        values: (n, k), k numbers for each row.
+        resamples: how often n rows are drawn.
+        generator: draws them.
+
+    Returns:
+        (resamples, k)
+    """
+    n = len(values)
+    means = []
+    for start in range(0, resamples, block := max(1, BLOCK // n)):
+        count = min(block, resamples - start)
+        drawn = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # how often each row was drawn
+        means.append(times @ values / n)
+    return np.concatenate(means)
+
+
+def percentile_interval(
+    means: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ends of the percentile bootstrap interval (Efron 1979), e.g. the 2.5% and 97.5% quantiles.
+
+    Args:
+        means: (resamples, k)
+        confidence: in (0, 1), e.g. 0.95.
+
+    Returns:
+        The lower and the upper ends, (k,) each.
+    """
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+    return low, high
+
+
+def discordant(advantage: NDArray[Any]) -> tuple[int, int]:
+    """How many rows the first gets right more often than the second, and how many less often.
+
+    Args:
+        advantage: (n,) how often the first is right, less how often the second is; -1, 0 or 1 for one run of each.
+    """
+    return int((advantage > 0).sum()), int((advantage < 0).sum())
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """The p-value of McNemar's exact test: two-sided binomial with 1/2 on the discordant rows.
+
+    Args:
+        first_only: rows that the first alone gets right.
+        second_only: rows that the second alone gets right.
+
+    Returns:
+        In (0, 1]; 1 if there are no such rows.
+    """
+    from scipy.stats import binomtest
+
+    rows = first_only + second_only
+    return float(binomtest(first_only, rows).pvalue) if rows else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979): all below 0.05 together hold with an error of 0.05 at most.
+
+    The smallest of m is multiplied by m, the next by m - 1 and so on; none becomes smaller than one before it, or
+    larger than 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.minimum(1, factors * np.asarray(p_values, dtype=float)[order]))
+    return corrected.tolist()
