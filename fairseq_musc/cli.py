@@ -33,6 +33,7 @@ VERBS = {
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> accuracies, or a table of the paper"),
     "figure": Verb("fairseq_musc.evaluate.figure", "predictions tables -> Figure 1, what the ensemble changes"),
     "compare": Verb("fairseq_musc.evaluate.compare", "two rows of a table -> bootstrap interval and McNemar's test"),
+    "calibrate": Verb("fairseq_musc.evaluate.calibrate", "predictions tables -> calibration errors"),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
