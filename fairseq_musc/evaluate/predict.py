@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     checkpoint_sha256 = sha256(arguments.checkpoint)
     corpora = [open_corpus(arguments.data, *which) for which in wanted]
-    with _progress(sum(map(len, corpora))) as bar:
+    with progress_bar(sum(map(len, corpora))) as bar:
         for corpus in corpora:
             signature = Signature(
                 dataset=info.dataset,
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
                 bar.update(len(corpus))
                 continue
             probabilities = predict(
-                trained.model, corpus, info, arguments.batch_size, _device(arguments.cpu), bar.update
+                trained.model, corpus, info, arguments.batch_size, device_of(arguments.cpu), bar.update
             )
             write_predictions(
                 arguments.predictions, Predictions(signature, corpus.ids, np.asarray(corpus.labels), probabilities)
@@ -146,20 +146,39 @@ def predict(
     """
     import torch
 
-    from fairseq_musc.data.pairs import pad_view
-
     model = model.to(device)
     probabilities = np.full((len(corpus), model.classifier.out_features), np.nan)
     with torch.inference_mode():
-        for rows in by_length(corpus.sizes, batch_size):
-            view = pad_view([corpus.tokens[i] for i in rows], [corpus.first_lengths[i] for i in rows], info.pad)
-            if not info.token_types:
-                del view["token_type_ids"]
-            view = {key: tensor.to(device, non_blocking=True) for key, tensor in view.items()}
+        for rows, view in padded_batches(corpus, np.arange(len(corpus)), info, batch_size, device):
             logits = model(**view, project=False).logits
             probabilities[rows] = logits.double().softmax(-1).cpu().numpy()
             progress(len(rows))
     return probabilities
+
+
+def padded_batches(
+    corpus: BinarizedCorpus, rows: np.ndarray, info: DataBinInfo, batch_size: int, device: str
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Rows of a corpus side by side, as the encoder takes them, longest first.
+
+    Args:
+        corpus: where the rows are.
+        rows: which of them.
+        info: the data-bin's pad id and segments.
+        batch_size: rows at once.
+        device: where the tensors go.
+
+    Yields:
+        Which places of ``rows`` are in the batch, and the view: (B, L) tensors by the names of the encoder's arguments.
+    """
+    from fairseq_musc.data.pairs import pad_view
+
+    for places in by_length(corpus.sizes[rows], batch_size):
+        taken = rows[places]
+        view = pad_view([corpus.tokens[i] for i in taken], [corpus.first_lengths[i] for i in taken], info.pad)
+        if not info.token_types:
+            del view["token_type_ids"]
+        yield places, {key: tensor.to(device, non_blocking=True) for key, tensor in view.items()}
 
 
 def by_length(sizes: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
@@ -169,13 +188,15 @@ def by_length(sizes: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         yield order[start : start + batch_size]
 
 
-def _device(cpu: bool) -> str:
+def device_of(cpu: bool) -> str:
+    """Where to compute: ``cuda`` if there is a GPU, unless ``cpu`` is asked for."""
     import torch
 
     return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
 
 
-def _progress(total: int) -> Any:
+def progress_bar(total: int) -> Any:
+    """A bar that counts rows."""
     from tqdm import tqdm
 
     return tqdm(total=total, unit=" rows", mininterval=0.5)
