@@ -34,6 +34,9 @@ VERBS = {
     "figure": Verb("fairseq_musc.evaluate.figure", "predictions tables -> Figure 1, what the ensemble changes"),
     "compare": Verb("fairseq_musc.evaluate.compare", "two rows of a table -> bootstrap interval and McNemar's test"),
     "calibrate": Verb("fairseq_musc.evaluate.calibrate", "predictions tables -> calibration errors"),
+    "probe": Verb(
+        "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
+    ),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
