@@ -1,6 +1,7 @@
 """Calibration: formulas against a loop, closed forms and scikit-learn; the verb against the formulas."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +158,10 @@ def test_what_cannot_be_measured_is_said(folder, tmp_path, capsys):
     write_predictions(folder, table("Ens", [0.5], [1], "de", checkpoint_sha256="cd" * 32))
     assert calibrate(folder) == 2
     assert "is of checkpoint" in capsys.readouterr().err
+
+
+def test_without_matplotlib_the_figure_is_refused_and_the_table_is_there(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert calibrate(folder, "--plot") == 2
+    assert "--plot needs matplotlib" in capsys.readouterr().err
+    assert (folder / "calibration.tsv").exists()

@@ -144,8 +144,10 @@ def draw(lines: Mapping[str, tuple[Bins, float]], stem: Path, title: str) -> Non
     Above: the accuracy of each bin over its mean probability, with the diagonal of perfect calibration. Below: the
     share of the rows in each bin.
     """
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise InputError("--plot needs matplotlib: pip install 'fairseq-musc[report]', or leave it out") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
