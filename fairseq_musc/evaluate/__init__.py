@@ -1,4 +1,5 @@
-"""From a checkpoint to a table: predict, ensemble, report.
+"""From a checkpoint to tables: predict, ensemble, report, and what the figures are worth: compare, calibrate, probe.
 
-Only :mod:`fairseq_musc.evaluate.predict` needs torch; the other rooms work on predictions tables, from disk to disk.
+Only :mod:`fairseq_musc.evaluate.predict` and :mod:`fairseq_musc.evaluate.probe` need torch; the other rooms work on
+predictions tables, from disk to disk.
 """
