@@ -67,11 +67,8 @@ def check_command(search_path: ConfigSearchPath, arguments: argparse.Namespace) 
         return
     if folder is not None and not os.path.isdir(folder):
         return  # Hydra's own message says it
-    loader = ConfigLoaderImpl(_whole_search_path(search_path, folder))
     try:
-        overrides, repository = loader._parse_overrides_and_create_caching_repo(name, arguments.overrides)
-        check_name(name, repository.get_sources())
-        layers, overrides = _layers(name, overrides, repository)
+        layers, overrides = read_recipe(search_path, name, folder, arguments.overrides)
     except InputError:
         raise
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -126,6 +123,26 @@ def _configs(source: ConfigSource) -> list[str]:
 
 
 # --- the recipe that Hydra would compose -----------------------------------------------------------------------------
+
+
+def read_recipe(
+    search_path: ConfigSearchPath, name: str, folder: str | None, arguments: Sequence[str]
+) -> tuple[list[Recipe], list[Override]]:
+    """The files of a recipe in the order in which they are merged, and the overrides of it.
+
+    Args:
+        search_path: of Hydra and the installed recipes.
+        folder: ``--config-dir``.
+        arguments: overrides as on the command line; those for Hydra itself are left out of what is returned.
+
+    Raises:
+        InputError: no recipe has the name, or two have it.
+        HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError, ValueError: as Hydra does.
+    """
+    loader = ConfigLoaderImpl(_whole_search_path(search_path, folder))
+    overrides, repository = loader._parse_overrides_and_create_caching_repo(name, list(arguments))
+    check_name(name, repository.get_sources())
+    return _layers(name, overrides, repository)
 
 
 def _whole_search_path(search_path: ConfigSearchPath, folder: str | None) -> ConfigSearchPath:
