@@ -44,6 +44,7 @@ def test_formulas_know_torch_and_nothing_else(name):
         *(f"fairseq_musc/evaluate/{name}.py" for name in ("table", "ensemble", "report")),
         *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "version")),
         *(f"fairseq_musc/demo/{name}.py" for name in ("grammar", "write")),
+        "fairseq_musc/experiments/hyperparameters.py",
     ],
 )
 def test_reading_and_reporting_never_load_torch_or_fairseq(path):
