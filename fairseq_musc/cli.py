@@ -38,6 +38,9 @@ VERBS = {
         "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
     ),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
+    "grid": Verb(
+        "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"
+    ),
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),

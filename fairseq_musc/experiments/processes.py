@@ -1,0 +1,246 @@
+"""Trains cells side by side, each in a process of its own, and leaves no process behind."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fairseq_musc.errors import InputError
+from fairseq_musc.experiments.cells import Cell, collect, last_lines, mend_checkpoints, remove_checkpoints
+from fairseq_musc.files import write_json
+
+#: Seconds that a training has to end when it is told to, before it is killed.
+GRACE = 10
+#: Lines of a failed training's log that are shown.
+SHOWN_LINES = 12
+
+
+class Training(NamedTuple):
+    """A cell that is being trained."""
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    place: int
+    """Its place among those that run side by side."""
+    started: float
+
+
+@contextmanager
+def held_alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of an experiment's folder for the block; a process that is killed leaves none.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(
+                f"another run works in {folder} (process {lock.read().strip() or 'unknown'}); wait for it, end it, or "
+                "name another --output"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def environments(jobs: int | None, cpu: bool, gpus_per_cell: int) -> list[dict[str, str]]:
+    """What is set for each of the cells that run side by side: its GPUs, and its share of the processor.
+
+    Args:
+        jobs: how many; None for as many as there are GPUs for, one on a CPU.
+        cpu: whether trainings are told to leave GPUs alone.
+        gpus_per_cell: the GPUs of one training.
+
+    Raises:
+        InputError: ``jobs`` is not positive, or a cell wants more GPUs than are visible.
+    """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs is {jobs}; it is at least 1")
+    gpus = [] if cpu else visible_gpus()
+    if gpus and len(gpus) < gpus_per_cell:
+        raise InputError(
+            f"a cell is to be trained on {gpus_per_cell} GPUs (distributed_training.distributed_world_size), and "
+            f"{len(gpus)} are visible"
+        )
+    groups = [gpus[i : i + gpus_per_cell] for i in range(0, len(gpus) - gpus_per_cell + 1, gpus_per_cell)]
+    jobs = jobs or len(groups) or 1
+    threads = {}
+    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    # With common.cpu fairseq still clips gradients by a factor on a GPU that it sees, and fails.
+    devices = [groups[i % len(groups)] if groups else [] for i in range(jobs)]
+    return [{**threads, **({"CUDA_VISIBLE_DEVICES": ",".join(group)} if group or cpu else {})} for group in devices]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: str) -> dict[str, str]:
+    """Trains every cell that is not done, ``len(places)`` of them side by side.
+
+    Args:
+        cells: those to see to; settings are checked already.
+        places: the environment of each of those that run side by side.
+        keep: which checkpoints of a done cell stay: ``all``, ``best`` or ``none``.
+
+    Returns:
+        What failed: name of the cell -> the last lines of its log.
+
+    Raises:
+        SystemExit: this process was told to end; the trainings have ended then.
+    """
+    from tqdm import tqdm
+
+    done = [cell for cell in cells if collect(cell) is not None]
+    waiting = deque(cell for cell in cells if cell not in done)
+    running: list[Training] = []
+    failed: dict[str, str] = {}
+    for cell in done:
+        remove_checkpoints(cell, keep)
+    with (
+        _signals_to_end() as told,
+        tqdm(total=len(cells), initial=len(done), unit=" cells", disable=None, mininterval=0) as bar,
+    ):
+
+        def say(line: str) -> None:
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
+
+        if done:
+            say(f"{len(done)} of {len(cells)} cells are done")
+        try:
+            while waiting or running:
+                if told:
+                    say("stopped; the same command goes on from here")
+                    raise SystemExit(128 + told[0])
+                free = [i for i in range(len(places)) if i not in {training.place for training in running}]
+                while waiting and free:
+                    cell, place = waiting.popleft(), free.pop(0)
+                    running.append(_start(cell, place, places[place]))
+                    say(f"{cell.name}: training, see {cell.log}")
+                for training in [training for training in running if training.process.poll() is not None]:
+                    running.remove(training)
+                    cell, status = training.cell, training.process.returncode
+                    result = None if status else collect(cell)
+                    if result is not None:
+                        figure = f"{result.metric} {result.best:.2f} at update {result.update}"
+                        say(f"{cell.name}: done, {figure}, {result.seconds:.0f} s")
+                        remove_checkpoints(cell, keep)
+                    else:
+                        failed[cell.name] = last_lines(cell.log, SHOWN_LINES)
+                        say(f"{cell.name}: failed with status {status}; the end of {cell.log}:\n{failed[cell.name]}")
+                    bar.update()
+                _show_running(bar, running)
+                time.sleep(0.1)
+        finally:
+            _end(running)
+    return failed
+
+
+def _start(cell: Cell, place: int, environment: dict[str, str]) -> Training:
+    """Starts the process of a cell; what an earlier attempt left is gone on from by fairseq itself."""
+    mend_checkpoints(cell.checkpoints)
+    write_json(cell.folder / "cell.json", cell.about())
+    with open(cell.log, "ab") as log:
+        process = subprocess.Popen(
+            cell.command(),
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them with all that they started
+            preexec_fn=_ends_with_parent(),
+        )
+    return Training(cell, process, place, time.time())
+
+
+def _ends_with_parent() -> Callable[[], Any] | None:
+    """What a child calls so that Linux ends it when this process is killed outright; None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _end(running: Sequence[Training]) -> None:
+    """Ends trainings with all the processes that they started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for training in running:
+            try:
+                os.killpg(training.process.pid, number)
+            except ProcessLookupError:
+                continue
+        for training in running:
+            try:
+                training.process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+@contextmanager
+def _signals_to_end() -> Iterator[list[int]]:
+    """The signals to end that came during the block: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored (nohup).
+
+    They are noted and not raised, so that none comes between the start of a process and its being listed.
+    """
+    told: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, lambda number, frame: told.append(number))
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_running(bar: Any, running: Sequence[Training]) -> None:
+    """The running cells on the bar, each with its last figure on validation data."""
+    if bar.disable or time.time() - getattr(bar, "shown_at", 0) < 1:
+        return
+    bar.shown_at = time.time()
+    shown = []
+    for training in running:
+        metric = training.cell.settings.get("checkpoint.best_checkpoint_metric", "accuracy")
+        figure = last_figure(training.cell.log, metric, training.started)
+        shown.append(f"{training.cell.name} {figure or '...'}")
+    bar.set_postfix_str(", ".join(shown))
+
+
+def last_figure(log: Path, metric: str, since: float = 0) -> str | None:
+    """The last figure that a training logged for its validation data; None if there is none yet.
+
+    Args:
+        log: fairseq's, in its simple or its JSON form.
+        metric: e.g. ``accuracy``.
+        since: a log that was not written to since then has none.
+    """
+    if not log.is_file() or log.stat().st_mtime < since:
+        return None
+    simple, in_json = rf"valid on .* \| {re.escape(metric)} (\S+)", rf'"valid_{re.escape(metric)}": "([^"]+)"'
+    found = re.findall(f"{simple}|{in_json}", last_lines(log, 200))
+    return next(filter(None, found[-1])) if found else None
