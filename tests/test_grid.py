@@ -106,30 +106,32 @@ def test_a_grid_that_is_killed_leaves_no_process_and_goes_on(world, tmp_path, ca
 
 
 @pytest.mark.long
-def test_a_launcher_trains_the_same_cells_in_the_same_folders(world, tmp_path, capsys):
-    options = ["--config-name", "musc_pawsx", "--output", tmp_path / "grid", "--lr", "1e-3", "--lam", "0.5", "0.1"]
+def test_a_launcher_trains_the_same_cells_in_the_same_folders(world, tmp_path, capfd):
+    output = tmp_path / "grid"
+    options = ["--config-name", "musc_pawsx", "--output", output, "--lr", "1e-3", "--lam", "0.5", "0.1"]
     options += ["--seeds", "1", f"task.data={world.data}", f"model.pretrained={world.encoder}", *SMALL]
     command = ["grid", *map(str, options), "optimization.max_epoch=2"]
-    assert main([*command, "--launcher", "submitit_local"]) == 0
-    for lam in (0.5, 0.1):
-        cell = tmp_path / "grid" / f"lr=0.001_lam={lam}_seed=1"
+    launched = [*command, "--launcher", "submitit_local", "--keep", "all"]
+    assert main(launched) == 0
+    cells = {lam: output / f"lr=0.001_lam={lam}_seed=1" for lam in (0.5, 0.1)}
+    for lam, cell in cells.items():
         assert yaml.safe_load((cell / "done.json").read_text())["result"]["updates"] == 10
         assert "done training in" in (cell / "train.log").read_text()
-        saved = tiny.load(cell / "checkpoints" / "checkpoint_best.pt")
-        assert saved["cfg"]["criterion"]["lam"] == lam
-        (cell / "done.json").unlink()
-    table = (tmp_path / "grid" / "grid.tsv").read_text()
-    assert main([*command, "--launcher", "submitit_local"]) == 0  # the checkpoints behind the best ones are gone
-    capsys.readouterr()
-    for path in (tmp_path / "grid").glob("*/*.json"):
-        path.unlink()  # as if Hydra had been started without this command
-    (tmp_path / "grid" / "grid.tsv").unlink()
-    shutil.copy(
-        tmp_path / "grid" / "lr=0.001_lam=0.5_seed=1" / "checkpoints" / "checkpoint_best.pt",
-        tmp_path / "grid" / "lr=0.001_lam=0.5_seed=1" / "checkpoints" / "checkpoint_last.pt",
-    )
-    assert main(["grid", "--show", "--output", str(tmp_path / "grid")]) == 0
-    assert table.startswith("lr\tlam\tmean")
+        assert tiny.load(cell / "checkpoints" / "checkpoint_best.pt")["cfg"]["criterion"]["lam"] == lam
+    table = (output / "grid.tsv").read_text()
+    written = {cell: (cell / "train.log").read_bytes() for cell in cells.values()}
+    capfd.readouterr()
+    assert main(launched) == 0
+    assert "--multirun" not in capfd.readouterr().err  # nothing was left to do
+
+    for path in [output / "grid.tsv", *output.glob("*.json"), *output.glob("*/*.json")]:
+        path.unlink()  # as if Hydra had been started by hand
+    assert main([*command, "--show"]) == 0
+    assert (output / "grid.tsv").read_text() == table
+    (cells[0.5] / "done.json").unlink()
+    assert main([*command, "--show", "criterion.tau=0.1"]) == 0
+    assert "criterion.tau was 0.3, asked is 0.1" in capfd.readouterr().out
+    assert {cell: (cell / "train.log").read_bytes() for cell in cells.values()} == written
 
 
 # --- the pool, with processes that only look like trainings ----------------------------------------------------------

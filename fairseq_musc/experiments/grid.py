@@ -19,6 +19,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import re
 import shlex
 import statistics
@@ -332,10 +333,12 @@ def launch(plan: Plan, launcher: str, keep: str) -> list[str]:
     commands = [launch_command(plan, box, launcher) for box in boxes(set(todo))]
     for cell in todo.values():
         write_json(cell.folder / "cell.json", cell.about())
+    # A launcher's jobs start as `python -m ...`, which puts the current folder on the path; see train_command.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     processes = []
     for command in commands:
         print(shlex.join(command), file=sys.stderr, flush=True)
-        processes.append(subprocess.Popen(command))
+        processes.append(subprocess.Popen(command, env=environment))
     for process in processes:
         process.wait()
     for cell in plan.cells.values():
