@@ -41,6 +41,7 @@ VERBS = {
     "grid": Verb(
         "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"
     ),
+    "run-table": Verb("fairseq_musc.experiments.table_runs", "recipe + data-bin -> all runs of a table of the paper"),
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),

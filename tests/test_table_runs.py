@@ -1,0 +1,187 @@
+"""What the tables of the paper need: the plan of each, and one of them trained, predicted and averaged for real."""
+
+import argparse
+import json
+import shutil
+
+import pytest
+
+from fairseq_musc.cli import main
+from fairseq_musc.data.corpus import CORPORA
+from fairseq_musc.errors import InputError
+from fairseq_musc.evaluate.table import list_predictions
+from fairseq_musc.experiments import table_runs
+from fairseq_musc.experiments.table_runs import ALGORITHMS, TABLES, add_arguments, overrides_apart, plan
+
+SMALL = ["dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true", "optimization.max_epoch=1"]
+
+
+def planned(world, output, table, *options):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--table", table, "--config-name", "musc_pawsx", "--data", world.data, "--output", output, *options]
+    arguments = parser.parse_args(list(map(str, given)))
+    overrides_apart(arguments, "seeds")
+    return plan(arguments)
+
+
+def rows(runs):
+    """What tells the runs apart: corpora, encoder, loss, seed, and what is predicted."""
+    return {
+        run.cell.name: (
+            "+".join(run.cell.settings["task.train_corpora"]),
+            "+".join(run.cell.settings["task.valid_corpora"]),
+            run.cell.settings["criterion.terms"],
+            " ".join(run.inference),
+        )
+        for run in runs
+    }
+
+
+# --- the plans -------------------------------------------------------------------------------------------------------
+
+
+def test_table_2_is_three_trainings_for_four_algorithms(world, tmp_path):
+    english = ["--english-encoder", "bert-base-cased", "--english-data", world.data]
+    runs, notes = planned(world, tmp_path, 2, "--seeds", 1, *english)
+    assert rows(runs) == {
+        "S_trn_ce_seed=1": ("S_trn", "T_val", "ce", "T_tst"),
+        "S_trn+T_trn_MT_ce_seed=1": ("S_trn+T_trn_MT", "T_val+S_val_MT", "ce", "T_tst S_tst_MT"),
+        "english_S_trn_ce_seed=1": ("S_trn", "S_val_MT", "ce", "S_tst_MT"),
+    }
+    encoders = {run.cell.name: run.cell.settings["model.pretrained"] for run in runs}
+    assert encoders.pop("english_S_trn_ce_seed=1") == "bert-base-cased"
+    assert set(encoders.values()) == {"bert-base-multilingual-cased"}
+    assert not notes
+
+
+def test_without_an_english_encoder_translate_test_is_left_out_and_it_is_said(world, tmp_path):
+    runs, notes = planned(world, tmp_path, 2, "--seeds", 1)
+    assert len(runs) == 2
+    assert notes == ["translate_test is left out: it needs --english-encoder and --english-data"]
+    with pytest.raises(InputError, match="go together"):
+        planned(world, tmp_path, 2, "--english-encoder", "bert-base-cased")
+
+
+def test_the_four_algorithms_are_those_of_table_2():
+    assert {
+        name: (algorithm.trained.corpora, algorithm.trained.english, algorithm.inference)
+        for name, algorithm in ALGORITHMS.items()
+    } == {
+        "zsxl": (("S_trn",), False, ("T_tst",)),
+        "translate_train": (("S_trn", "T_trn_MT"), False, ("T_tst",)),
+        "translate_test": (("S_trn",), True, ("S_tst_MT",)),
+        "translate_all": (("S_trn", "T_trn_MT"), False, ("T_tst", "S_tst_MT")),
+    }
+
+
+def test_table_4_is_two_trainings_each_predicted_on_both_corpora(world, tmp_path):
+    runs, _ = planned(world, tmp_path, 4, "--seeds", 1)
+    assert rows(runs) == {
+        "S_trn+T_trn_ce_seed=1": ("S_trn+T_trn", "T_val+S_val_MT", "ce", "T_tst S_tst_MT"),
+        "S_trn+T_trn_BT_ce_seed=1": ("S_trn+T_trn_BT", "T_val+S_val_MT", "ce", "T_tst S_tst_MT"),
+    }
+
+
+@pytest.mark.parametrize(("table", "of_xnli"), [(3, 8), (5, 9)])
+def test_the_tables_of_xnli_are_trained_like_those_of_the_others(table, of_xnli):
+    assert TABLES[table] == TABLES[of_xnli]
+
+
+def test_what_tables_share_is_one_folder_with_the_same_settings(world, tmp_path):
+    cells = [{run.cell.name: run.cell for run in planned(world, tmp_path, table)[0]} for table in (2, 3, 5)]
+    shared = set.intersection(*map(set, cells))
+    assert shared == {f"S_trn+T_trn_MT_ce_seed={seed}" for seed in (1, 2, 3)}
+    for name in shared:
+        assert cells[0][name] == cells[1][name] == cells[2][name]
+
+
+def test_table_5_has_the_five_losses_with_the_recipe_s_own_hyperparameters(world, tmp_path):
+    runs, _ = planned(world, tmp_path, 5, "--seeds", 4, "criterion.tau=0.1")
+    assert [run.cell.settings["criterion.terms"] for run in runs] == [
+        "ce",
+        "ce+sc",
+        "ce+mu",
+        "ce+sc+mu",
+        "ce+mu+sc+musc",
+    ]
+    for run in runs:
+        assert (run.cell.settings["optimization.lr"], run.cell.settings["criterion.lam"]) == ([1e-5], 0.9)
+        assert (run.cell.settings["common.seed"], run.cell.settings["criterion.tau"]) == (4, 0.1)
+
+
+def test_table_7_is_taken_for_each_row_when_asked_for(world, tmp_path):
+    data = tmp_path / "bin"
+    data.mkdir()
+    about = json.loads((world.data / "databin.json").read_text())
+    (data / "databin.json").write_text(json.dumps({**about, "dataset": "mldoc"}))
+    (data / "S_trn.en.json").write_text(json.dumps({"rows": 1000, "source_sha256": "0"}))
+    runs, notes = planned(world._replace(data=data), tmp_path / "runs", 5, "--seeds", 1, "--hyperparameters", "table7")
+    found = {
+        run.cell.settings["criterion.terms"]: (
+            *run.cell.settings["optimization.lr"],
+            run.cell.settings["criterion.lam"],
+        )
+        for run in runs
+    }
+    assert found == {
+        "ce": (1e-5, 0.9),  # lambda, which decides nothing here, is the recipe's
+        "ce+sc": (3e-5, 0.5),
+        "ce+mu": (3e-5, 0.5),
+        "ce+sc+mu": (3e-5, 0.5),
+        "ce+mu+sc+musc": (3e-5, 0.5),
+    }
+    assert len(notes) == 1 and "is a reading" in notes[0]
+
+
+def test_overrides_that_would_undo_the_table_are_refused_all_at_once(world, tmp_path):
+    overrides = [
+        "criterion.terms=ce",
+        "common.seed=1",
+        "task.train_corpora=[S_trn]",
+        "criterion.tau=1,2",
+        "hydra.verbose=1",
+    ]
+    with pytest.raises(InputError) as error:
+        planned(world, tmp_path, 5, *overrides)
+    assert str(error.value).count("\n  - ") == 5
+
+
+def test_no_table_trains_or_chooses_on_test_data(world, tmp_path):
+    for table in TABLES:
+        for run in planned(world, tmp_path, table)[0]:
+            names = [*run.cell.settings["task.train_corpora"], *run.cell.settings["task.valid_corpora"]]
+            assert "test" not in {CORPORA[name].split for name in names}
+
+
+# --- for real --------------------------------------------------------------------------------------------------------
+
+
+def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_twice(
+    world, tmp_path, capsys, monkeypatch
+):
+    reported = []
+    monkeypatch.setattr(table_runs, "report", lambda *given: reported.append(given))
+    output = tmp_path / "runs"
+    command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]
+    command += ["--seeds", "1", *SMALL, f"model.pretrained={world.encoder}", "--table"]
+    assert main([*command, "3"]) == 0
+    assert reported == [(3, output)]
+    cell = output / "S_trn+T_trn_MT_ce_seed=1"
+    assert set(list_predictions(cell / "predictions")) == {
+        *((corpus, language) for corpus in ("T_tst", "Ens") for language in ("en", "de", "fr")),
+        *(("S_tst_MT", language) for language in ("de", "fr")),
+    }
+    before = {path: path.stat().st_mtime_ns for path in cell.glob("*") if path.is_file()}
+    capsys.readouterr()
+
+    assert main([*command, "5", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in lines[::2]] == [[str(cell), "done"], *[["be", "trained"]] * 4]
+    assert "criterion.terms=ce+mu+sc+musc" in lines[-1]
+    assert len(list(output.glob("*/"))) == 1
+
+    shutil.rmtree(cell / "predictions")
+    assert main([*command, "3"]) == 0
+    assert len(list_predictions(cell / "predictions")) == 8
+    assert {path: path.stat().st_mtime_ns for path in cell.glob("*") if path.is_file()} == before
