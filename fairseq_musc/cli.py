@@ -37,7 +37,6 @@ VERBS = {
     "probe": Verb(
         "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
     ),
-    "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> the table of accuracies"),
     "grid": Verb(
         "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"
     ),

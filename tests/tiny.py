@@ -49,9 +49,9 @@ def make_corpora(folder, train=37, valid=13, test=21, targets=TARGETS, labels=LA
     for place, target in enumerate(targets):
         write("T_trn_MT", target, target, train, "t", 1)
         # rows of its own in each language
-        write("T_trn", target, target, train - 8 - place, f"{target}-o", 4 + place)
-        write("S_trn_MT", target, "en", train - 8 - place, f"{target}-o", 4 + place)
-        write("T_trn_BT", target, target, train - 8 - place, f"{target}-o", 4 + place)
+        write("T_trn", target, target, max(2, train - 8 - place), f"{target}-o", 4 + place)
+        write("S_trn_MT", target, "en", max(2, train - 8 - place), f"{target}-o", 4 + place)
+        write("T_trn_BT", target, target, max(2, train - 8 - place), f"{target}-o", 4 + place)
 
 
 def make_encoder(folder, width=16, layers=1, words=None, dropout=0.1, seed=0):
