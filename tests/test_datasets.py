@@ -71,13 +71,13 @@ def test_files_are_called_as_they_are_published():
         for corpus, files in form.files.items()
     }
     assert names["pawsx", "x-final", "T_val"] == "de/dev_2k.tsv"
-    assert names["pawsx", "x-final", "T_trn_MT"] == "de/translated_train.tsv"
+    assert names["pawsx", "x-final-mt", "T_trn_MT"] == "de/translated_train.tsv"
     assert names["pawsx", "xtreme", "T_tst"] == "test-de.tsv"
     assert names["xnli", "xtreme-mt", "T_trn_MT"] == "en-de-translated.tsv"
     assert names["xnli", "xtreme-mt", "S_tst_MT"] == "test-de-en-translated.tsv"
     assert names["xnli", "xnli-1.0", "T_tst"] == "xnli.test.tsv"
     assert names["xnli", "mnli", "S_trn"] == "multinli_1.0_train.txt"
-    assert names["xnli", "xnli-mt", "S_trn"] == "multinli.train.en.tsv"
+    assert names["xnli", "mnli-tsv", "S_trn"] == "multinli.train.en.tsv"
     assert names["xnli", "xnli-mt", "T_trn_MT"] == "multinli.train.de.tsv"
     assert names["marc", "json", "S_trn"] == "dataset_de_train.json"
     assert names["mldoc", "label-text", "S_trn"] == "german.train.1000"

@@ -170,6 +170,7 @@ def test_parts_may_come_in_several_forms_and_folders(raw):
     x_final = raw.parent / "x-final"
     head = ("id", "sentence1", "sentence2", "label")
     write_cells(x_final, "en/train.tsv", [head, *((f"i{n}", *row) for n, row in enumerate(ENGLISH))])
+    write_cells(x_final, "de/translated_train.tsv", [head, ("i0", "other", "other", "1")])  # --form leaves it out
     for language in ("en", "de"):
         write_cells(x_final, f"{language}/dev_2k.tsv", [head, ("1", f"{language} v", "x", "0")])
         rows = [(f"k{i}", f"{language}  t{i} ", "x", str(i % 2)) for i in range(4)]
@@ -235,8 +236,8 @@ def test_what_is_asked_for_and_nowhere_is_refused(raw, capsys):
     (raw / "test-de-en-translated.tsv").unlink()
     (raw / "en-de-translated.tsv").unlink()
     error = refused(raw, capsys, "pawsx", *EN_DE, "--translations")
-    assert "no published translations are there: looked for were x-final: de/translated_train.tsv" in error
-    assert "it has x-final, xtreme, xtreme-mt" in refused(raw, capsys, "pawsx", "--form", "xtreem")
+    assert "no published translations are there: looked for were x-final-mt: de/translated_train.tsv" in error
+    assert "it has x-final, x-final-mt, xtreme, xtreme-mt" in refused(raw, capsys, "pawsx", "--form", "xtreem")
 
 
 @pytest.mark.parametrize(

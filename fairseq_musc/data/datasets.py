@@ -235,8 +235,11 @@ DATASETS: dict[str, Dataset] = {
                         "S_trn": Files("{language}/{file}.tsv", "train", X_FINAL_ROWS),
                         "T_val": Files("{language}/{file}.tsv", "dev_2k", X_FINAL_ROWS),
                         "T_tst": Files("{language}/{file}.tsv", "test_2k", X_FINAL_ROWS),
-                        "T_trn_MT": Files("{language}/{file}.tsv", "translated_train", X_FINAL_ROWS),
                     },
+                ),
+                Form(
+                    "x-final-mt",
+                    {"T_trn_MT": Files("{language}/{file}.tsv", "translated_train", X_FINAL_ROWS)},
                     translated_by="PAWS-X",
                 ),
                 XTREME,
@@ -259,12 +262,10 @@ DATASETS: dict[str, Dataset] = {
                     },
                 ),
                 Form("mnli", {"S_trn": Files("{file}.txt", "multinli_1.0_train", MNLI_ROWS)}),
+                Form("mnli-tsv", {"S_trn": Files("{file}.tsv", "multinli.train.en", XNLI_MT_ROWS)}),
                 Form(
                     "xnli-mt",
-                    {
-                        "S_trn": Files("{file}.tsv", "multinli.train.en", XNLI_MT_ROWS),
-                        "T_trn_MT": Files("{file}.{language}.tsv", "multinli.train", XNLI_MT_ROWS),
-                    },
+                    {"T_trn_MT": Files("{file}.{language}.tsv", "multinli.train", XNLI_MT_ROWS)},
                     translated_by="XNLI-MT 1.0",
                 ),
                 XTREME,
