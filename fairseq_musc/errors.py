@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -17,3 +17,9 @@ class InputError(ValueError):
         """One error that lists every problem found, so that a user mends them in one go."""
         problems = list(problems)
         return cls("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+
+
+def raise_all(heading: str, problems: Sequence[str]) -> None:
+    """Raises one :class:`InputError` if there are problems."""
+    if problems:
+        raise InputError.all_at_once(heading, problems)

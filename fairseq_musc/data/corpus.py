@@ -74,6 +74,8 @@ def are_views(names: Sequence[str]) -> bool:
 
 def translator_of(provenance: dict[str, Any]) -> str | None:
     """How a signature names the translator of a corpus; None for text that people wrote."""
+    if "translated_by" in provenance:
+        return f"{provenance['translated_by']} (published)"
     if "engine" not in provenance:
         return None
     checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset, Files, Form, Layout
-from fairseq_musc.errors import InputError
+from fairseq_musc.errors import InputError, raise_all
 
 #: The corpora of translations that are published with some data sets.
 TRANSLATIONS = ("T_trn_MT", "S_tst_MT")
@@ -42,12 +42,6 @@ class Sought(NamedTuple):
     """Language to the file, where it is there."""
     twice: list[str]
     """Paths that are there in more than one folder."""
-
-
-def raise_all(heading: str, problems: Sequence[str]) -> None:
-    """Raises one :class:`InputError` if there are problems."""
-    if problems:
-        raise InputError.all_at_once(heading, problems)
 
 
 def seek(folders: Sequence[Path], form: Form, files: Files, file: str, languages: Sequence[str]) -> Sought:

@@ -36,9 +36,9 @@ from typing import Any, NamedTuple
 from fairseq_musc.data.align import NOWHERE, balanced, match, places_by_key, text_key
 from fairseq_musc.data.corpus import CORPORA, Corpus, Row, corpus_exists, read_about, write_corpus
 from fairseq_musc.data.datasets import DATASETS, SOURCE_LANGUAGE, Dataset
-from fairseq_musc.data.forms import TRANSLATIONS, RawFile, Sought, find_files, raise_all
+from fairseq_musc.data.forms import TRANSLATIONS, RawFile, Sought, find_files
 from fairseq_musc.data.readers import READERS, RawLines, RawRow, RawTable, row_number
-from fairseq_musc.errors import InputError
+from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.files import sha256
 from fairseq_musc.version import __version__
 

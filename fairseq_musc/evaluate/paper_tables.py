@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_musc.data.corpus import CORPORA
+from fairseq_musc.data.datasets import DATASETS
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import checkpoint_of
 from fairseq_musc.evaluate.published import PUBLISHED
@@ -25,8 +26,6 @@ from fairseq_musc.evaluate.table import Training
 
 #: How the paper prints the names of data sets, in its order; others are printed as they are, behind these.
 NAMES = {"marc": "MARC", "mldoc": "MLDoc", "pawsx": "PAWSX", "xnli": "XNLI"}
-#: The data sets with training sets of several sizes: the size belongs to their name in tables.
-SIZED = frozenset({"mldoc"})
 #: Tables 8 and 9 are Tables 3 and 5 for this data set.
 APART = "xnli"
 
@@ -348,7 +347,12 @@ def _sized(runs: Sequence[Run]) -> set[str]:
     for run in runs:
         if run.training is not None:
             sizes.setdefault(run.signature.dataset, set()).add(run.size)
-    return {dataset for dataset, found in sizes.items() if dataset in SIZED or len(found) > 1}
+    return {dataset for dataset, found in sizes.items() if len(found) > 1 or _has_sizes(dataset)}
+
+
+def _has_sizes(dataset: str) -> bool:
+    """Whether a data set is published with training sets of several sizes, as MLDoc is."""
+    return dataset in DATASETS and bool(DATASETS[dataset].sizes)
 
 
 def _runs_of(line: Line, runs: Sequence[Run], terms: str | None, title: str, notes: list[str]) -> list[Run]:

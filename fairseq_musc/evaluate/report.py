@@ -22,13 +22,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import check_same_origin, check_same_rows, checkpoint_of
 from fairseq_musc.evaluate.table import (
     Predictions,
     list_predictions,
+    notation,
     read_predictions,
     right,
     table_sha256,
@@ -36,12 +36,7 @@ from fairseq_musc.evaluate.table import (
 from fairseq_musc.files import written_whole
 
 #: The lines of the table, and how they are printed.
-LINES = {
-    "T_tst": CORPORA["T_tst"].notation,
-    "S_tst_MT": CORPORA["S_tst_MT"].notation,
-    "Ens": "Ens.",
-    "Ens_w": "Ens. (w)",
-}
+LINES = {name: notation(name) for name in ("T_tst", "S_tst_MT", "Ens", "Ens_w")}
 #: An order of the languages that is that of each of the paper's tables; others follow by the alphabet.
 PAPER_ORDER = (
     *("en", "ar", "bg", "zh", "fr", "de", "el", "hi", "ru"),
