@@ -8,8 +8,9 @@ if [ $# -ne 4 ]; then
 usage: $0 CLS PARALLEL OUTPUT SIZE
   CLS       books.train.en.tsv.gz and so on: label, tab, text
   PARALLEL  en-de.tsv.gz, en-fr.tsv.gz, en-ja.tsv.gz: english, tab, the other language
-  SIZE      small: part of the reviews, on a CPU in half an hour; full: all reviews of a domain, on a GPU
-environment: DOMAIN (books), SEEDS (small: "1 2 3", full: "1 2 3 4 5"), JOBS (runs at a time: small 1, full 8)
+  SIZE      tiny: a few reviews, to see that the joints hold; small: part of the reviews, on a CPU; full: all reviews
+            of a domain, on a GPU
+environment: DOMAIN (books), TABLES (3 4 5), SEEDS, JOBS (runs at a time)
 USAGE
   exit 2
 fi
@@ -18,6 +19,15 @@ domain=${DOMAIN:-books}
 scripts=$(dirname "$0")
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 case $size in
+tiny)
+  seeds=${SEEDS:-1} jobs=${JOBS:-1}
+  translator=(--limit 2000 --vocabulary 3000 --dim 32 --ffn-dim 64 --encoder-layers 1 --decoder-layers 1
+    --dropout 0 --updates 40 --warmup 10 --lr 0.01 --max-tokens 2000 --held-out 4)
+  decoding=(--beam 1 --longest 60 --max-len-b 12 --batch-size 256)
+  encoder=(--vocab-size 3000 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64)
+  read=(--hold-out 40 --limit 80)
+  training=(optimization.lr='[0.002]' optimization.max_epoch=4)
+  ;;
 small)
   seeds=${SEEDS:-1 2 3} jobs=${JOBS:-1}
   translator=(--limit 18000 --vocabulary 6000 --dim 192 --ffn-dim 512 --encoder-layers 2 --decoder-layers 2
@@ -37,20 +47,20 @@ full)
   training=(optimization.lr='[0.0003]' optimization.max_epoch=12)
   ;;
 *)
-  echo "$0: SIZE is '$size'; it is small or full" >&2
+  echo "$0: SIZE is '$size'; it is tiny, small or full" >&2
   exit 2
   ;;
 esac
 
 [ -d "$out/translator" ] || fairseq-musc train-translator --parallel "$parallel" --output "$out/translator" \
-    --languages en de fr ja "${translator[@]}" "${decoding[@]:0:2}"
+    --languages en de fr ja "${translator[@]}" "${decoding[@]}"
 [ -d "$out/encoder" ] || fairseq-musc new-encoder --output "$out/encoder" "${encoder[@]}" \
     --text "$cls/$domain".train.*.tsv.gz "$parallel"/en-{de,fr,ja}.tsv.gz
 fairseq-musc read --dataset "cls_$domain" --input "$cls" --output "$out/corpora" "${read[@]}"
 "$scripts/translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
 "$scripts/back_translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder"
-for table in 3 4 5; do
+for table in ${TABLES:-3 4 5}; do
   # shellcheck disable=SC2086  # the seeds are words
   fairseq-musc run-table --table $table --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
       --seeds $seeds --jobs "$jobs" model.pretrained="$out/encoder" "${training[@]}"
