@@ -370,6 +370,7 @@ def notes_of(comparison: Comparison, first: TableRow, second: TableRow, argument
     untested = [language.upper() for language in languages if language not in comparison.corrected]
     left_out = f"; {', '.join(untested)} left out, where both rows are the same predictions" if untested else ""
     several = len(first.folders) > 1
+    test = "exact sign test on rows" if several else "exact McNemar test"
     one = "is right with more seeds than the other" if several else "alone is right"
     notes = [
         f"{name}: {notation(row.corpus)} of {folder}: {checkpoint_of(table.signature)}, seed {table.signature.seed}"
@@ -388,7 +389,7 @@ def notes_of(comparison: Comparison, first: TableRow, second: TableRow, argument
         *notes,
         f"interval: paired percentile bootstrap, {arguments.resamples} resamples, seed {arguments.seed}; {drawn}",
         f"only first, only second: rows on which that one {one}",
-        f"p: exact McNemar test, two-sided; Holm's correction is over {len(comparison.corrected)} languages{left_out}",
+        f"p: {test}, two-sided; Holm's correction is over {len(comparison.corrected)} languages{left_out}",
         *(["pooled takes rows of several languages for independent; ids does not"] if comparison.ids else []),
         f"dataset: {first.tables[languages[0]][0].signature.dataset}",
         f"version: fairseq-musc {__version__}",
