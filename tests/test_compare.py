@@ -209,6 +209,7 @@ def test_several_seeds_are_paired_and_averaged(seeds, tmp_path):
     told = [f"{100 * np.mean([d[lang].mean() for lang in d]):+.2f} (seed {s})" for s, d in enumerate(by_seed, 1)]
     assert f"difference on average by seed: {', '.join(told)}" in notes
     assert sum(note.startswith("second: Ens. of") for note in notes) == 3
+    assert any(note.startswith("p: exact sign test on rows, two-sided") for note in notes)
 
 
 def test_seeds_that_do_not_pair_are_refused(seeds, capsys):
