@@ -51,6 +51,7 @@ setup(
         "regex",
         "cffi",
         "scikit-learn",
+        "scipy",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -25,7 +25,7 @@ tiny)
     --dropout 0 --updates 40 --warmup 10 --lr 0.01 --max-tokens 2000 --held-out 4)
   decoding=(--beam 1 --longest 60 --max-len-b 12 --batch-size 256)
   encoder=(--vocab-size 3000 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64)
-  read=(--hold-out 40 --limit 80)
+  read=(--hold-out 40 --limit 80) length=64
   training=(optimization.lr='[0.002]' optimization.max_epoch=4)
   ;;
 small)
@@ -34,16 +34,16 @@ small)
     --dropout 0 --label-smoothing 0.05 --updates 600 --warmup 150 --lr 0.004 --max-tokens 2500 --held-out 100)
   decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 128)
   encoder=(--vocab-size 8000 --hidden-size 96 --layers 2 --heads 4 --intermediate-size 256)
-  read=(--hold-out 200 --limit 400)
+  read=(--hold-out 200 --limit 400) length=128
   training=(optimization.lr='[0.0005]' optimization.max_epoch=8)
   ;;
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
   translator=(--vocabulary 12000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 4 --decoder-layers 4
-    --dropout 0.1 --updates 8000 --warmup 1000 --lr 0.002 --max-tokens 12000 --held-out 200 --fp16)
+    --dropout 0.1 --updates 5000 --warmup 800 --lr 0.002 --max-tokens 16000 --held-out 200 --fp16)
   decoding=(--beam 4 --longest 60 --max-len-a 1.5 --max-len-b 10 --batch-size 1024 --fp16)
   encoder=(--vocab-size 16000 --hidden-size 256 --layers 4 --heads 4 --intermediate-size 1024 --max-positions 256)
-  read=(--hold-out 400)
+  read=(--hold-out 400) length=256
   training=(optimization.lr='[0.0003]' optimization.max_epoch=12)
   ;;
 *)
@@ -59,8 +59,8 @@ esac
 fairseq-musc read --dataset "cls_$domain" --input "$cls" --output "$out/corpora" "${read[@]}"
 "$scripts/translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
 "$scripts/back_translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
-fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder"
-for table in ${TABLES:-3 4 5}; do
+fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder" --max-length "$length"
+for table in ${TABLES-3 4 5}; do
   # shellcheck disable=SC2086  # the seeds are words
   fairseq-musc run-table --table $table --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
       --seeds $seeds --jobs "$jobs" model.pretrained="$out/encoder" "${training[@]}"
