@@ -39,6 +39,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_musc.data.corpus import languages_of
+from fairseq_musc.data.databin import read_about
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256, write_json
 from fairseq_musc.recipes import Recipe, compose, read_recipe
@@ -142,7 +143,7 @@ def train_command(config_name: str, config_dir: Path | None) -> list[str]:
 
 def quoted(text: str) -> str:
     """A text as the value of an override, whatever stands in it."""
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"\\+$", r"\g<0>\g<0>", text)) + "'"
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), text) + '"'
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -244,8 +245,7 @@ def corpora_of(config: Mapping[str, Any]) -> dict[str, str]:
     for name in (*task.get("train_corpora", ()), *task.get("valid_corpora", ())):
         for language in languages_of(data, name):
             if wanted is None or language in wanted:
-                about = json.loads(Path(data, f"{name}.{language}.json").read_text(encoding="utf-8"))
-                found[f"{name}.{language}"] = about["source_sha256"]
+                found[f"{name}.{language}"] = read_about(data, name, language)["source_sha256"]
     return found
 
 

@@ -337,7 +337,8 @@ def launch(plan: Plan, launcher: str, keep: str) -> list[str]:
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     processes = []
     for command in commands:
-        print(shlex.join(command), file=sys.stderr, flush=True)
+        shown = ["fairseq-hydra-train", *command[command.index("--config-name") :]]
+        print(shlex.join(shown), file=sys.stderr, flush=True)
         processes.append(subprocess.Popen(command, env=environment))
     for process in processes:
         process.wait()

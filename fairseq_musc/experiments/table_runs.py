@@ -17,11 +17,12 @@ data-bin that was made with its tokenizer; without them it is left out.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fairseq_musc.data.corpus import languages_of
+from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
 from fairseq_musc.experiments.cells import Cell, TrainingRecipe, check_settings, parse_overrides, result_of
@@ -226,11 +227,9 @@ def size_of(data: Path) -> tuple[str, int]:
     Raises:
         InputError: it is no data-bin.
     """
-    from fairseq_musc.data.databin import DataBinInfo
-
-    info = DataBinInfo.load(data)
-    source = data / f"S_trn.{SOURCE_LANGUAGE}.json"
-    return info.dataset, json.loads(source.read_text(encoding="utf-8"))["rows"] if source.is_file() else 0
+    dataset = DataBinInfo.load(data).dataset
+    there = SOURCE_LANGUAGE in languages_of(data, "S_trn")
+    return dataset, read_about(data, "S_trn", SOURCE_LANGUAGE)["rows"] if there else 0
 
 
 def predict(run: Run, cpu: bool) -> None:
