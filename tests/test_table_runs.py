@@ -9,7 +9,7 @@ import pytest
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.errors import InputError
-from fairseq_musc.evaluate.table import list_predictions
+from fairseq_musc.evaluate.table import list_predictions, read_predictions
 from fairseq_musc.experiments import table_runs
 from fairseq_musc.experiments.table_runs import ALGORITHMS, TABLES, add_arguments, overrides_apart, plan
 
@@ -185,3 +185,28 @@ def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_
     assert main([*command, "3"]) == 0
     assert len(list_predictions(cell / "predictions")) == 8
     assert {path: path.stat().st_mtime_ns for path in cell.glob("*") if path.is_file()} == before
+
+
+@pytest.mark.long
+def test_tables_2_and_4_are_trained_on_data_that_is_not_paired(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_runs, "report", lambda *given: None)
+    output = tmp_path / "runs"
+    command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]
+    command += ["--english-encoder", str(world.encoder), "--english-data", str(world.data), "--jobs", "2"]
+    command += ["--seeds", "1", *SMALL, f"model.pretrained={world.encoder}", "--table"]
+    assert main([*command, "2"]) == 0
+    assert main([*command, "4"]) == 0
+    found = {}
+    for folder in output.glob("*/predictions"):
+        tables = {(corpus, xx) for corpus, xx in list_predictions(folder) if corpus != "Ens"}
+        training = read_predictions(folder, *min(tables)).signature.training
+        found[folder.parent.name.removesuffix("_seed=1")] = (training.corpora, training.paired, tables)
+    own = {("T_tst", xx) for xx in ("en", "de", "fr")}
+    translated = {("S_tst_MT", xx) for xx in ("de", "fr")}
+    assert found == {
+        "S_trn_ce": (("S_trn",), False, own),
+        "S_trn+T_trn_MT_ce": (("S_trn", "T_trn_MT"), True, own | translated),
+        "english_S_trn_ce": (("S_trn",), False, translated | {("T_tst", "en")}),
+        "S_trn+T_trn_ce": (("S_trn", "T_trn"), False, own | translated),
+        "S_trn+T_trn_BT_ce": (("S_trn", "T_trn_BT"), False, own | translated),
+    }
