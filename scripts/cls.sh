@@ -10,7 +10,7 @@ usage: $0 CLS PARALLEL OUTPUT SIZE
   PARALLEL  en-de.tsv.gz, en-fr.tsv.gz, en-ja.tsv.gz: english, tab, the other language
   SIZE      tiny: a few reviews, to see that the joints hold; small: part of the reviews, on a CPU; full: all reviews
             of a domain, on a GPU
-environment: DOMAIN (books), TABLES (3 4 5), SEEDS, JOBS (runs at a time)
+environment: DOMAIN (books), TABLES (3 4 5; 2 can be among them), SEEDS, JOBS (runs at a time), HOURS (full: of training the translator)
 USAGE
   exit 2
 fi
@@ -35,16 +35,17 @@ small)
   decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 128)
   encoder=(--vocab-size 8000 --hidden-size 96 --layers 2 --heads 4 --intermediate-size 256)
   read=(--hold-out 200 --limit 400) length=128
-  training=(optimization.lr='[0.0005]' optimization.max_epoch=8)
+  training=(optimization.lr='[0.001]' optimization.max_epoch=8)
   ;;
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
   translator=(--vocabulary 12000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 4 --decoder-layers 4
-    --dropout 0.1 --updates 5000 --warmup 800 --lr 0.002 --max-tokens 16000 --held-out 200 --fp16)
-  decoding=(--beam 4 --longest 60 --max-len-a 1.5 --max-len-b 10 --batch-size 1024 --fp16)
-  encoder=(--vocab-size 16000 --hidden-size 256 --layers 4 --heads 4 --intermediate-size 1024 --max-positions 256)
-  read=(--hold-out 400) length=256
-  training=(optimization.lr='[0.0003]' optimization.max_epoch=12)
+    --dropout 0.1 --updates 4000 --warmup 300 --lr 0.003 --max-tokens 32000 --held-out 200 --fp16
+    --num-workers 8 --stop-time-hours "${HOURS:-0.5}")
+  decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 2048 --fp16)
+  encoder=(--vocab-size 16000 --hidden-size 128 --layers 2 --heads 4 --intermediate-size 512)
+  read=(--hold-out 400) length=128
+  training=(optimization.lr='[0.0005]' optimization.max_epoch=6)
   ;;
 *)
   echo "$0: SIZE is '$size'; it is tiny, small or full" >&2
@@ -60,8 +61,18 @@ fairseq-musc read --dataset "cls_$domain" --input "$cls" --output "$out/corpora"
 "$scripts/translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
 "$scripts/back_translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder" --max-length "$length"
-for table in ${TABLES-3 4 5}; do
+tables=${TABLES-3 4 5}
+english=()
+if [[ " $tables " == *" 2 "* ]]; then
+  english=(--english-encoder "$out/encoder-en" --english-data "$out/data-bin-en")
+  [ -d "$out/encoder-en" ] || fairseq-musc new-encoder --output "$out/encoder-en" "${encoder[@]}" \
+      --text "$cls/$domain.train.en.tsv.gz"
+  fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin-en" --tokenizer "$out/encoder-en" \
+      --max-length "$length" --only S_trn T_val S_val_MT T_tst S_tst_MT
+fi
+for table in $tables; do
   # shellcheck disable=SC2086  # the seeds are words
-  fairseq-musc run-table --table $table --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
-      --seeds $seeds --jobs "$jobs" model.pretrained="$out/encoder" "${training[@]}"
+  fairseq-musc run-table --table "$table" --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
+      --seeds $seeds --jobs "$jobs" $([ "$table" != 2 ] || printf '%s ' "${english[@]}") \
+      model.pretrained="$out/encoder" "${training[@]}"
 done

@@ -77,8 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--warmup", 400, "steps until the learning rate is reached; it falls with the square root from there"),
         ("--max-tokens", 4000, "target pieces a batch"),
         ("--seed", 1, "for weights, batches and the held-out lines"),
+        ("--num-workers", 0, "processes that make batches; some keep a GPU from waiting"),
     ):
         training.add_argument(option, type=int, default=default, help=f"{text} (default: %(default)s)")
+    training.add_argument(
+        "--stop-time-hours", type=float, metavar="H", help="end earlier, after so many hours (default: no limit)"
+    )
     training.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
     training.add_argument("--label-smoothing", type=float, default=0.1, help="label smoothing (default: %(default)s)")
     training.add_argument(
@@ -329,12 +333,15 @@ def train_arguments(
         *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", str(arguments.label_smoothing)),
         *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--clip-norm", "1.0"),
         *("--lr", str(arguments.lr), "--lr-scheduler", "inverse_sqrt", "--warmup-updates", str(arguments.warmup)),
-        *("--max-tokens", str(arguments.max_tokens), "--required-batch-size-multiple", "1", "--num-workers", "0"),
+        *("--max-tokens", str(arguments.max_tokens), "--required-batch-size-multiple", "1"),
+        *("--num-workers", str(arguments.num_workers)),
         *("--max-update", str(arguments.updates), "--seed", str(arguments.seed)),
         *("--save-dir", str(work / "checkpoints"), "--no-epoch-checkpoints", "--no-save-optimizer-state"),
         *("--save-interval", str(arguments.updates), "--disable-validation"),
         *("--log-format", "json", "--log-interval", str(max(1, min(100, arguments.updates // 10)))),
     ]
+    if arguments.stop_time_hours is not None:
+        flags += ["--stop-time-hours", str(arguments.stop_time_hours)]
     for side in ("encoder", "decoder"):
         flags += [f"--{side}-embed-dim", str(arguments.dim), f"--{side}-ffn-embed-dim", str(arguments.ffn_dim)]
         flags += [f"--{side}-attention-heads", str(arguments.heads)]
