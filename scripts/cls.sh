@@ -31,7 +31,7 @@ tiny)
 small)
   seeds=${SEEDS:-1 2 3} jobs=${JOBS:-1}
   translator=(--limit 18000 --vocabulary 6000 --dim 192 --ffn-dim 512 --encoder-layers 2 --decoder-layers 2
-    --dropout 0 --label-smoothing 0.05 --updates 600 --warmup 150 --lr 0.004 --max-tokens 2500 --held-out 100)
+    --dropout 0 --label-smoothing 0.05 --updates 1000 --warmup 200 --lr 0.004 --max-tokens 2500 --held-out 100)
   decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 128)
   encoder=(--vocab-size 8000 --hidden-size 96 --layers 2 --heads 4 --intermediate-size 256)
   read=(--hold-out 200 --limit 400) length=128
@@ -40,8 +40,8 @@ small)
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
   translator=(--vocabulary 12000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 4 --decoder-layers 4
-    --dropout 0.1 --updates 4000 --warmup 300 --lr 0.003 --max-tokens 32000 --held-out 200 --fp16
-    --num-workers 8 --stop-time-hours "${HOURS:-0.5}")
+    --dropout 0.1 --updates 20000 --warmup 300 --lr 0.0015 --max-tokens 16000 --held-out 60
+    --num-workers 14 --stop-time-hours "${HOURS:-0.5}")
   decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 2048 --fp16)
   encoder=(--vocab-size 16000 --hidden-size 128 --layers 2 --heads 4 --intermediate-size 512)
   read=(--hold-out 400) length=128
