@@ -157,16 +157,13 @@ def test_no_table_trains_or_chooses_on_test_data(world, tmp_path):
 # --- for real --------------------------------------------------------------------------------------------------------
 
 
-def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_twice(
-    world, tmp_path, capsys, monkeypatch
-):
-    reported = []
-    monkeypatch.setattr(table_runs, "report", lambda *given: reported.append(given))
+def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_twice(world, tmp_path, capsys):
     output = tmp_path / "runs"
     command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]
     command += ["--seeds", "1", *SMALL, f"model.pretrained={world.encoder}", "--table"]
     assert main([*command, "3"]) == 0
-    assert reported == [(3, output)]
+    assert "Table 3. By inference" in capsys.readouterr().out
+    assert {path.name for path in output.glob("table3.*")} == {"table3.md", "table3.tsv", "table3.tex"}
     cell = output / "S_trn+T_trn_MT_ce_seed=1"
     assert set(list_predictions(cell / "predictions")) == {
         *((corpus, language) for corpus in ("T_tst", "Ens") for language in ("en", "de", "fr")),
@@ -188,14 +185,14 @@ def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_
 
 
 @pytest.mark.long
-def test_tables_2_and_4_are_trained_on_data_that_is_not_paired(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(table_runs, "report", lambda *given: None)
+def test_tables_2_and_4_are_trained_on_data_that_is_not_paired(world, tmp_path):
     output = tmp_path / "runs"
     command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]
     command += ["--english-encoder", str(world.encoder), "--english-data", str(world.data), "--jobs", "2"]
     command += ["--seeds", "1", *SMALL, f"model.pretrained={world.encoder}", "--table"]
     assert main([*command, "2"]) == 0
     assert main([*command, "4"]) == 0
+    assert "–" not in (output / "table4.tsv").read_text(encoding="utf-8").split("#")[0]
     found = {}
     for folder in output.glob("*/predictions"):
         tables = {(corpus, xx) for corpus, xx in list_predictions(folder) if corpus != "Ens"}
