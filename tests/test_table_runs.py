@@ -10,7 +10,6 @@ from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import list_predictions, read_predictions
-from fairseq_musc.experiments import table_runs
 from fairseq_musc.experiments.table_runs import ALGORITHMS, TABLES, add_arguments, overrides_apart, plan
 
 SMALL = ["dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true", "optimization.max_epoch=1"]
