@@ -40,7 +40,7 @@ small)
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
   translator=(--vocabulary 12000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 4 --decoder-layers 4
-    --dropout 0.1 --updates 20000 --warmup 300 --lr 0.0015 --max-tokens 16000 --held-out 60
+    --dropout 0.1 --updates 20000 --warmup 1000 --lr 0.0007 --max-tokens 16000 --held-out 60
     --num-workers 14 --stop-time-hours "${HOURS:-0.5}")
   decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 2048 --fp16)
   encoder=(--vocab-size 16000 --hidden-size 128 --layers 2 --heads 4 --intermediate-size 512)

@@ -135,3 +135,21 @@ def test_held_out_sentences_are_not_trained_on(tmp_path):
     assert len(held_out["en", "de"]) == 10
     assert not {row[0] for row in training["en", "de"]} & {row[0] for row in held_out["en", "de"]}
     assert set(training["en", "de"]) <= set(pairs["en", "de"])
+
+
+def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path, capsys):
+    """A learning rate that no transformer stands; fairseq itself ends in another exception's traceback."""
+    write_parallel(tmp_path / "parallel", 60)
+    arguments = tiny_arguments(tmp_path / "parallel", tmp_path / "out")
+    arguments[arguments.index("--lr") + 1] = "1e30"
+    assert main(arguments) == 2
+    assert re.search(r"diverged behind .*Give a smaller --lr", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_can_be_ended_by_the_clock(tmp_path):
+    write_parallel(tmp_path / "parallel", 60)
+    arguments = tiny_arguments(tmp_path / "parallel", tmp_path / "out")
+    arguments[arguments.index("--updates") + 1] = "1000000"
+    assert main([*arguments, "--stop-time-hours", "0.0005", "--num-workers", "1"]) == 0
+    assert (tmp_path / "out" / "model.pt").exists()

@@ -355,13 +355,15 @@ def fairseq_train(arguments: Sequence[str]) -> None:
     """``fairseq-train`` in a process of its own, its progress in a line each.
 
     Raises:
-        RuntimeError: it failed; with the last lines that it printed.
+        InputError: it diverged.
+        RuntimeError: it failed otherwise; with the last lines that it printed.
     """
     # -P keeps the current folder off the path: in a checkout fairseq_musc lies there, less what setup.py maps into it.
     command = [sys.executable, "-u", "-P", "-m", "fairseq_cli.train", *arguments]
     # With --cpu fairseq still clips gradients by a factor on the GPU that it sees, and fails.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if "--cpu" in arguments else None
-    last: deque[str] = deque(maxlen=40)
+    last: deque[str] = deque(maxlen=200)
+    update = "the start"
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     ) as process:
@@ -370,12 +372,20 @@ def fairseq_train(arguments: Sequence[str]) -> None:
             last.append(line)
             if " | train_inner | " in line:
                 numbers = json.loads(line.rsplit(" | ", 1)[1])
+                update = f"update {numbers['num_updates']}, where the loss was {numbers['loss']}"
                 say(
                     f"update {numbers['num_updates']}/{arguments[arguments.index('--max-update') + 1]}  "
                     f"loss {numbers['loss']}  perplexity {numbers['ppl']}  {numbers['wps']} pieces/s"
                 )
+    if process.returncode and any(line.startswith("FloatingPointError") for line in last):
+        # fairseq then looks for the module to blame, which fails with newer releases of torch and hides the reason.
+        raise InputError(
+            f"the training diverged behind {update}: its gradients are not finite. Give a smaller --lr or a longer "
+            "--warmup"
+        )
     if process.returncode:
-        raise RuntimeError(f"fairseq-train ended with status {process.returncode}; its last lines:\n{''.join(last)}")
+        said = "".join([*last][-40:])
+        raise RuntimeError(f"fairseq-train ended with status {process.returncode}; its last lines:\n{said}")
 
 
 def bleu(hypotheses: list[str], references: list[str], language: str) -> dict[str, Any]:
