@@ -1,4 +1,4 @@
-"""A table of results on the terminal, in Markdown and as TSV: the same cells, laid out three ways."""
+"""Tables on the terminal, in Markdown and as TSV: the same cells, laid out three ways."""
 
 from __future__ import annotations
 
@@ -43,26 +43,37 @@ class Sheet(NamedTuple):
     """The first columns that hold names; they are aligned on the left."""
 
 
+def aligned(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """A table for a terminal: the first ``names`` columns to the left, the numbers behind them to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line[:names], widths, strict=False)]
+        padded += [cell.rjust(width) for cell, width in zip(line[names:], widths[names:], strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def markdown_rows(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """A table in Markdown, the first of ``cells`` being its head; columns as in :func:`aligned`."""
+    head, *lines = (f"| {' | '.join(line)} |" for line in cells)
+    return [head, "|" + ":--|" * names + "--:|" * (len(cells[0]) - names), *lines]
+
+
+def shown(sheet: Sheet) -> list[list[str]]:
+    """What a person reads in each cell, the header first."""
+    return [[cell.shown for cell in line] for line in (sheet.header, *sheet.rows)]
+
+
 def as_text(sheet: Sheet) -> str:
     """For a terminal: aligned columns, then the notes."""
-    lines = [[cell.shown for cell in line] for line in (sheet.header, *sheet.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        "  ".join(
-            cell.ljust(width) if place < sheet.names else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([sheet.title, "", *aligned, "", *sheet.notes, ""])
+    return "\n".join([sheet.title, "", *aligned(shown(sheet), sheet.names), "", *sheet.notes, ""])
 
 
 def as_markdown(sheet: Sheet) -> str:
     """In Markdown, the notes as a list below."""
-    header, *lines = (f"| {' | '.join(cell.shown for cell in line)} |" for line in (sheet.header, *sheet.rows))
-    rule = "|" + ":--|" * sheet.names + "--:|" * (len(sheet.header) - sheet.names)
     notes = [f"- {note}" for note in sheet.notes]
-    return "\n".join([f"{sheet.title}.", "", header, rule, *lines, "", *notes, ""])
+    return "\n".join([f"{sheet.title}.", "", *markdown_rows(shown(sheet), sheet.names), "", *notes, ""])
 
 
 def as_tsv(sheet: Sheet) -> str:

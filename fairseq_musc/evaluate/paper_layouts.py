@@ -9,8 +9,9 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
+from fairseq_musc.evaluate.layout import aligned, markdown_rows
 from fairseq_musc.evaluate.paper_tables import Cell, FilledLine, FilledTable, signature_lines
-from fairseq_musc.evaluate.report import aligned, percent
+from fairseq_musc.evaluate.report import percent
 from fairseq_musc.files import written_whole
 
 MISSING = "–"
@@ -127,15 +128,10 @@ def as_text(filled: FilledTable, verbose: bool = False) -> str:
 
 def as_markdown(filled: FilledTable) -> str:
     """The table in Markdown, notes and signature below."""
-    lines = [_row(column_heads(filled)), "|" + ":--|" * len(heads(filled)) + "--:|" * (len(filled.languages) + 1)]
-    for block in blocks_of_cells(filled, bold="**{}**"):
-        lines += [_row(cells) for cells in block]
+    lines = [cells for block in blocks_of_cells(filled, bold="**{}**") for cells in block]
+    table = markdown_rows([column_heads(filled), *lines], len(heads(filled)))
     below = [f"- {line}" for line in [*notes(filled), *signature_lines(filled)]]
-    return "\n".join([f"Table {filled.number}. {caption(filled)}", "", *lines, "", *below, ""])
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return "\n".join([f"Table {filled.number}. {caption(filled)}", "", *table, "", *below, ""])
 
 
 def as_tsv(filled: FilledTable) -> str:

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import check_same_origin, check_same_rows, checkpoint_of
+from fairseq_musc.evaluate.layout import aligned, markdown_rows
 from fairseq_musc.evaluate.table import (
     Predictions,
     list_predictions,
@@ -244,23 +245,10 @@ def as_text(results: Results) -> str:
     return "\n".join([*aligned(as_cells(results)), "", *results.notes(), *results.signature, ""])
 
 
-def aligned(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
-    """The lines of a table with aligned columns: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for line in cells:
-        padded = [cell.ljust(width) for cell, width in zip(line[:names], widths, strict=False)]
-        padded += [cell.rjust(width) for cell, width in zip(line[names:], widths[names:], strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    return lines
-
-
 def as_markdown(results: Results) -> str:
     """The table in Markdown, notes and signature below."""
-    header, *lines = (f"| {' | '.join(cells)} |" for cells in as_cells(results))
-    rule = "|:--|" + "--:|" * (len(results.languages) + 1)
     below = [f"- {line}" for line in [*results.notes(), *results.signature]]
-    return "\n".join(["Accuracy in %.", "", header, rule, *lines, "", *below, ""])
+    return "\n".join(["Accuracy in %.", "", *markdown_rows(as_cells(results)), "", *below, ""])
 
 
 def as_tsv(results: Results) -> str:

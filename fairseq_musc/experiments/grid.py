@@ -34,6 +34,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.evaluate.layout import aligned, markdown_rows
 from fairseq_musc.experiments.cells import (
     PLACES,
     Cell,
@@ -407,15 +408,14 @@ def show(plan: Plan) -> None:
     settings, notes = collected(plan)
     picked, said = pick(plan, settings)
     header, lines = table(plan, settings)
-    text = [*aligned([header, *lines]), "", *notes, *said]
+    text = [*aligned([header, *lines], names=0), "", *notes, *said]
     with written_whole(plan.output / "grid.tsv") as stream:
         stream.writelines("\t".join(cells) + "\n" for cells in as_tsv(plan, settings))
     with written_whole(plan.output / "grid.md") as stream:
-        rule = "|" + ":--|" * (len(header) - 3) + "--:|" * 3
-        rows = [f"| {' | '.join(cells)} |" for cells in [header, *lines]]
+        rows = markdown_rows([header, *lines], names=len(header) - 3)
         below = [f"- {note}" for note in [*notes, *said]]
         metric = _metric(settings)
-        stream.write("\n".join([f"Best validation {metric} in %.", "", rows[0], rule, *rows[1:], "", *below, ""]))
+        stream.write("\n".join([f"Best validation {metric} in %.", "", *rows, "", *below, ""]))
     if picked is not None:
         with written_whole(plan.output / "best.yaml") as stream:
             stream.write(best_yaml(plan, picked, said))
@@ -485,12 +485,6 @@ def table(plan: Plan, settings: Sequence[Setting]) -> tuple[list[str], list[list
         for setting in settings
     ]
     return [*names, "mean", "std", "seeds"], lines
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def as_tsv(plan: Plan, settings: Sequence[Setting]) -> list[list[str]]:

@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--warmup", 400, "steps until the learning rate is reached; it falls with the square root from there"),
         ("--max-tokens", 4000, "target pieces a batch"),
         ("--seed", 1, "for weights, batches and the held-out lines"),
+        ("--longest-trained", LONGEST_TRAINED, "pieces of a line at most; longer lines are left out"),
         ("--num-workers", 0, "processes that make batches; some keep a GPU from waiting"),
     ):
         training.add_argument(option, type=int, default=default, help=f"{text} (default: %(default)s)")
@@ -113,7 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
         train_sentencepiece(training, arguments.vocabulary, arguments.character_coverage, folder)
         write_dictionaries(folder, languages)
         (folder / release.LANGUAGE_PAIRS).write_text(",".join(directions) + "\n", encoding="utf-8")
-        left_out = binarize_pairs(training, folder, Path(work), min(LONGEST_TRAINED, arguments.max_positions - 2))
+        longest = min(arguments.longest_trained, arguments.max_positions - 2)
+        left_out = binarize_pairs(training, folder, Path(work), longest)
         fairseq_train(train_arguments(arguments, folder, Path(work), languages, directions))
         shutil.move(Path(work) / "checkpoints" / "checkpoint_last.pt", folder / release.CHECKPOINTS[0])
         translator = release.open_translator(folder)
