@@ -29,13 +29,13 @@ tiny)
   training=(optimization.lr='[0.002]' optimization.max_epoch=2)
   ;;
 small)
-  seeds=${SEEDS:-1 2 3} jobs=${JOBS:-1}
+  seeds=${SEEDS:-1 2} jobs=${JOBS:-2}
   translator=(--limit 18000 --vocabulary 6000 --dim 192 --ffn-dim 512 --encoder-layers 2 --decoder-layers 2
     --dropout 0 --label-smoothing 0.05 --updates 1000 --warmup 200 --lr 0.004 --max-tokens 2500 --held-out 100)
   decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 128)
   encoder=(--vocab-size 8000 --hidden-size 96 --layers 2 --heads 4 --intermediate-size 256)
-  read=(--hold-out 200 --limit 400) length=128
-  training=(optimization.lr='[0.001]' optimization.max_epoch=8)
+  read=(--hold-out 200 --limit 400) length=64
+  training=(optimization.lr='[0.001]' optimization.max_epoch=6)
   ;;
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
