@@ -10,7 +10,8 @@ usage: $0 CLS PARALLEL OUTPUT SIZE
   PARALLEL  en-de.tsv.gz, en-fr.tsv.gz, en-ja.tsv.gz: english, tab, the other language
   SIZE      tiny: a few reviews, to see that the joints hold; small: part of the reviews, on a CPU; full: all reviews
             of a domain, on a GPU
-environment: DOMAIN (books), TABLES (3 4 5; 2 can be among them), SEEDS, JOBS (runs at a time), HOURS (full: of training the translator)
+environment: DOMAIN (books), TABLES (3 4 5; 2 can be among them; 3 draws Figure 1, too), SEEDS, JOBS (runs at a time),
+            HOURS (full: of training the translator)
 USAGE
   exit 2
 fi
@@ -76,3 +77,6 @@ for table in $tables; do
       --seeds $seeds --jobs "$jobs" $([ "$table" != 2 ] || printf '%s ' "${english[@]}") \
       model.pretrained="$out/encoder" "${training[@]}"
 done
+if [[ " $tables " == *" 3 "* ]]; then
+  fairseq-musc figure --predictions "$out/runs/S_trn+T_trn_MT_ce_seed=${seeds%% *}/predictions" --output "$out/figure"
+fi
