@@ -653,7 +653,7 @@ def choose_kernels(kernels: Kernels | str, weights: transformer_steps.Transforme
     except ImportError as error:
         problems = [str(error)]
     else:
-        problems = triton_kernels.problems(weights.decoder.heads, weights.width, beam)
+        problems = triton_kernels.problems(weights.decoder.heads, weights.width, beam, weights.words.device)
         if not problems:
             return cast(Kernels, triton_kernels)
     if kernels == "triton":

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_musc.translate.torch_kernels import GROUP, Norm, top_of_groups
+from fairseq_musc.translate.torch_kernels import GROUP, Norm
 
 #: What is not in use is not read, so no kernel asks how far memory is filled.
 READS_ALL = False
@@ -21,22 +21,32 @@ READS_ALL = False
 #: The least number of rows of a matrix product on tensor cores; hypotheses beyond the beam are zeros.
 ROWS = 16
 
-#: Places of the memory that are looked at together, and warps that do it.
-OWN_BLOCK, OWN_WARPS = 64, 2
-SOURCE_BLOCK, SOURCE_WARPS = 32, 2
+#: Places of the memory that are looked at together.
+BLOCK = 32
 
 #: Groups of words that one program looks at.
-GROUPS, GROUP_WARPS = 32, 8
+GROUPS = 32
 
 
-def problems(heads: int, width: int, beam: int) -> list[str]:
-    """Why these kernels cannot do a model's decoding; empty if they can."""
+def problems(heads: int, width: int, beam: int, device: torch.device) -> list[str]:
+    """Why these kernels cannot do a model's decoding on a device; empty if they can."""
     d = width // heads
     found = []
     if beam > ROWS:
         found.append(f"a beam of {beam} is above {ROWS}")
     if d < 16 or d > 256 or d & (d - 1):
         found.append(f"heads of width {d} are no power of two between 16 and 256")
+    if device.type != "cuda" or torch.version.cuda is None:
+        return [*found, f"{device} is no NVIDIA GPU"]
+    major, minor = torch.cuda.get_device_capability(device)
+    if major < 8:
+        return [*found, f"the GPU has compute capability {major}.{minor}, and 8.0 is needed"]
+    try:
+        with torch.cuda.device(device):
+            one = torch.ones(1, 16, device=device)
+            add_norm(one, one.clone(), Norm(one[0], one[0], 1e-5))
+    except Exception as error:  # whatever it is: no compiler, no Python.h, a driver that is too old
+        found.append(f"Triton cannot compile here: {str(error).strip().splitlines()[0]}")
     return found
 
 
@@ -51,7 +61,7 @@ def self_attention(qkv: Tensor, memory: Tensor, ancestors: Tensor, steps: Tensor
     out = qkv.new_empty(n * beam, heads * d)
     _self_attention[(heads, n)](
         qkv, memory, ancestors, steps, out, d**-0.5, memory.stride(0), ancestors.stride(0), heads, places, times,
-        BEAM=beam, ROWS=ROWS, DIM=d, BLOCK=OWN_BLOCK, EXACT=qkv.dtype == torch.float32, num_warps=OWN_WARPS,
+        BEAM=beam, ROWS=ROWS, DIM=d, BLOCK=BLOCK, EXACT=qkv.dtype == torch.float32, num_warps=_warps(qkv),
     )  # fmt: skip
     return out
 
@@ -62,9 +72,14 @@ def cross_attention(q: Tensor, memory: Tensor, lengths: Tensor, masks: Any, beam
     out = torch.empty_like(q)
     _cross_attention[(heads, len(lengths))](
         q, memory, lengths, out, d**-0.5, memory.stride(0), heads, longest,
-        BEAM=beam, ROWS=ROWS, DIM=d, BLOCK=SOURCE_BLOCK, EXACT=q.dtype == torch.float32, num_warps=SOURCE_WARPS,
+        BEAM=beam, ROWS=ROWS, DIM=d, BLOCK=BLOCK, EXACT=q.dtype == torch.float32, num_warps=_warps(q),
     )  # fmt: skip
     return out
+
+
+def _warps(x: Tensor) -> int:
+    # as the compiler's report has it, with so many nothing is spilled and most programs find room at once
+    return 4 if x.dtype == torch.float32 else 2
 
 
 def add_norm(residual: Tensor, update: Tensor, norm: Norm) -> Tensor:
@@ -73,26 +88,29 @@ def add_norm(residual: Tensor, update: Tensor, norm: Norm) -> Tensor:
     out = torch.empty_like(residual)
     block = triton.next_power_of_2(width)
     warps = max(1, min(8, block // 256))
-    _add_norm[(rows,)](
-        residual, update, norm.weight, norm.bias, out, width, norm.eps, BLOCK=block, num_warps=warps
-    )
+    _add_norm[(rows,)](residual, update, norm.weight, norm.bias, out, width, norm.eps, BLOCK=block, num_warps=warps)
     return out
 
 
 def top_words(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """See :func:`fairseq_musc.translate.torch_kernels.top_words`."""
+    """See :func:`fairseq_musc.translate.torch_kernels.top_words`; the values come in float32."""
     rows, words = logits.shape
     chunks = triton.cdiv(words, GROUPS * GROUP)
-    maxima = torch.empty(rows, max(chunks * GROUPS, k), dtype=torch.float32, device=logits.device)
-    if chunks * GROUPS < k:
-        maxima.fill_(-torch.inf)
-    largest = torch.empty(rows, chunks, dtype=torch.float32, device=logits.device)
-    total = torch.empty_like(largest)
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=logits.device)
+
+    maxima, largest, sums = empty(rows, chunks * GROUPS), empty(rows, chunks), empty(rows, chunks)
     _reduce_words[(rows * chunks,)](
-        logits, maxima, largest, total, words, logits.stride(0), maxima.stride(0), chunks,
-        GROUPS=GROUPS, GROUP=GROUP, num_warps=GROUP_WARPS,
+        logits, maxima, largest, sums, words, logits.stride(0), chunks, GROUPS=GROUPS, GROUP=GROUP, num_warps=8
+    )
+    values, best, total = empty(rows, k), empty(rows, k, dtype=torch.int64), empty(rows)
+    _select_words[(rows,)](
+        logits, maxima, largest, sums, values, best, total, words, logits.stride(0), chunks,
+        K=k, ROWS=triton.next_power_of_2(k), GROUPS=GROUPS, GROUP=GROUP, CHUNKS=triton.next_power_of_2(chunks),
+        num_warps=4,
     )  # fmt: skip
-    return *top_of_groups(logits, maxima, k), torch.logsumexp(largest + total.log(), dim=-1)
+    return values, best, total
 
 
 @triton.jit
@@ -210,18 +228,51 @@ def _add_norm(residual, update, weight, bias, out, width, eps, BLOCK: tl.constex
 
 
 @triton.jit
-def _reduce_words(
-    logits, maxima, largest, total, words, to_row, to_maxima, chunks, GROUPS: tl.constexpr, GROUP: tl.constexpr
-):
-    """One program for some groups of words of one row: their maxima, and the sum of exponentials of all."""
+def _reduce_words(logits, maxima, largest, sums, words, to_row, chunks, GROUPS: tl.constexpr, GROUP: tl.constexpr):
+    """One program for one chunk of one row: the maxima of its groups, its own, and the sum of its exponentials."""
     program = tl.program_id(0)
     row = (program // chunks).to(tl.int64)
-    chunk = program % chunks
-    group = chunk * GROUPS + tl.arange(0, GROUPS)
+    group = (program % chunks) * GROUPS + tl.arange(0, GROUPS)
     word = group[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
     x = tl.load(logits + row * to_row + word, mask=word < words, other=float("-inf")).to(tl.float32)
     of_groups = tl.max(x, 1)
-    tl.store(maxima + row * to_maxima + group, of_groups)
+    tl.store(maxima + program.to(tl.int64) * GROUPS + tl.arange(0, GROUPS), of_groups)
     of_all = tl.max(of_groups, 0)
     tl.store(largest + program, of_all)
-    tl.store(total + program, tl.sum(tl.sum(tl.exp(x - of_all), 1), 0))
+    tl.store(sums + program, tl.sum(tl.sum(tl.exp(x - of_all), 1), 0))
+
+
+@triton.jit
+def _select_words(
+    logits, maxima, largest, sums, values, best, total, words, to_row, chunks,
+    K: tl.constexpr, ROWS: tl.constexpr, GROUPS: tl.constexpr, GROUP: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """One program for one row: the K groups with the largest maxima, and of their words the K largest."""
+    row = tl.program_id(0).to(tl.int64)
+    chunk = tl.arange(0, CHUNKS)
+    of_chunks = tl.load(largest + row * chunks + chunk, mask=chunk < chunks, other=float("-inf"))
+    of_all = tl.max(of_chunks, 0)
+    of_sums = tl.load(sums + row * chunks + chunk, mask=chunk < chunks, other=0.0)
+    tl.store(total + row, of_all + tl.log(tl.sum(of_sums * tl.exp(of_chunks - of_all), 0)))
+
+    group = tl.arange(0, CHUNKS * GROUPS)
+    left = tl.load(maxima + row * chunks * GROUPS + group, mask=group < chunks * GROUPS, other=float("-inf"))
+    place = tl.arange(0, ROWS)
+    chosen = tl.full([ROWS], CHUNKS * GROUPS, tl.int32)
+    for i in tl.static_range(K):
+        value, where = tl.max(left, 0, return_indices=True)
+        # fewer groups than K: the others are beyond the last word
+        where = tl.where(value > float("-inf"), where, CHUNKS * GROUPS)
+        chosen = tl.where(place == i, where, chosen)
+        left = tl.where(group == where, float("-inf"), left)
+
+    word = chosen[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
+    x = tl.load(logits + row * to_row + word, mask=word < words, other=float("-inf")).to(tl.float32)
+    x = tl.reshape(x, [ROWS * GROUP])
+    word = tl.reshape(word, [ROWS * GROUP])
+    index = tl.arange(0, ROWS * GROUP)
+    for i in tl.static_range(K):
+        value, where = tl.max(x, 0, return_indices=True)
+        tl.store(values + row * K + i, value)
+        tl.store(best + row * K + i, tl.max(tl.where(index == where, word, -1), 0))
+        x = tl.where(index == where, float("-inf"), x)
