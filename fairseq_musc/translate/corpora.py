@@ -39,14 +39,8 @@ from fairseq_musc.data.corpus import (
     write_corpus,
 )
 from fairseq_musc.errors import InputError
-from fairseq_musc.translate.fairseq_generate import (
-    Decoding,
-    Device,
-    add_generation_arguments,
-    generation_from,
-    provenance,
-    translate,
-)
+from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from
+from fairseq_musc.translate.fairseq_generate import provenance, translate
 from fairseq_musc.translate.release import Translator, open_translator
 from fairseq_musc.version import __version__
 
@@ -222,8 +216,8 @@ def make_direction(
     translation = translate(cells, source_lang, target_lang, translator, decoding, device)
     counts = translation.counts
     say(
-        f"{source_lang} -> {target_lang}: {counts['blank']} blank lines left alone, {counts['cut']} long lines cut, "
-        f"{counts['unknown']} unknown pieces, {counts['empty']} empty translations"
+        f"{source_lang} -> {target_lang}: {counts['distinct']} sentences, {counts['cut']} long ones cut, "
+        f"{counts['blank']} blank texts left alone, {counts['empty']} empty translations"
     )
     if len(translation.texts) != len(cells):
         raise RuntimeError(f"{len(cells)} texts were translated into {len(translation.texts)}")
