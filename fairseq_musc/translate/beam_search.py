@@ -258,8 +258,6 @@ class Running:
 
     sentence: Sentence
     slot: int
-    launched: int
-    """How many steps had been launched before its first."""
 
 
 class BeamSearch:
@@ -516,7 +514,10 @@ class _Schedule:
         self.waiting: deque[Sentence] = deque()
         self.free = list(range(search.slots))  # a heap: the lowest first, so that the used ones stay together
         self.running: dict[int, Running] = {}
+        # of each slot: the number of the sentence that has it, the steps launched before its first, its tokens
         self.occupant = np.full(search.slots, -1)
+        self.started = np.zeros(search.slots, dtype=np.int64)
+        self.tokens = np.zeros(search.slots, dtype=np.int64)
         self.admitted = 0
         self.launched = 0
         self.flags: deque[tuple[HostCopy, np.ndarray]] = deque()
@@ -566,8 +567,9 @@ class _Schedule:
         slots = [heapq.heappop(self.free) for _ in range(number)]
         self.search._admit(sentences, slots)
         for sentence, slot in zip(sentences, slots, strict=True):
-            self.running[self.admitted] = Running(sentence, slot, self.launched)
+            self.running[self.admitted] = Running(sentence, slot)
             self.occupant[slot] = self.admitted
+            self.started[slot], self.tokens[slot] = self.launched, len(sentence.tokens)
             self.deadlines.setdefault(self.launched + sentence.max_len + 1, []).append(self.admitted)
             self.admitted += 1
 
@@ -576,28 +578,27 @@ class _Schedule:
         if not self.running:
             return
         sizes = self.search.sizes
-        used = max(running.slot for running in self.running.values()) + 1
-        size = next(size for size in sizes if size >= len(self.running))
-        if size >= next(size for size in sizes if size >= used):
+        used = np.flatnonzero(self.occupant >= 0)
+        size = next(size for size in sizes if size >= len(used))
+        if used[-1] < size:
             return
-        outside = [running for running in self.running.values() if running.slot >= size]
-        pairs = []
-        for running in outside:
-            slot = heapq.heappop(self.free)
-            pairs.append((running.slot, slot))
-            heapq.heappush(self.free, running.slot)
-            self.occupant[slot], self.occupant[running.slot] = self.occupant[running.slot], -1
-            running.slot = slot
-        self.search._move(pairs, max(self.launched - running.launched for running in outside))
+        outside = used[used >= size]
+        pairs = [(int(slot), heapq.heappop(self.free)) for slot in outside]
+        for old, new in pairs:
+            heapq.heappush(self.free, old)
+            self.running[self.occupant[old]].slot = new
+            for of_slot in (self.occupant, self.started, self.tokens):
+                of_slot[new] = of_slot[old]
+            self.occupant[old] = -1
+        self.search._move(pairs, int(self.launched - self.started[[new for _, new in pairs]].min()))
 
     def _launch(self) -> None:
         search = self.search
-        used = max(running.slot for running in self.running.values()) + 1
-        n = next(size for size in search.sizes if size >= used)
-        age = max(self.launched - running.launched for running in self.running.values())
-        reach = max(len(running.sentence.tokens) for running in self.running.values())
-        times = min(_round_up(age + 1, 16), search._times)
-        done = search._launch(n, times, min(_round_up(reach, 16), search._sources))
+        used = np.flatnonzero(self.occupant >= 0)
+        n = next(size for size in search.sizes if size > used[-1])
+        times = min(_round_up(self.launched - self.started[used].min() + 1, 16), search._times)
+        reach = min(_round_up(self.tokens[used].max(), 16), search._sources)
+        done = search._launch(n, times, reach)
         self.launched += 1
         self.flags.append((done, self.occupant[:n].copy()))
         # no need to look: these are at their greatest length
@@ -612,8 +613,8 @@ class _Schedule:
         finished = [self.running.pop(number) for number in numbers if number in self.running]
         if not finished:
             return
-        steps = max(self.launched - running.launched for running in finished)
-        copy = self.search._collect([running.slot for running in finished], steps)
+        slots = [running.slot for running in finished]
+        copy = self.search._collect(slots, int(self.launched - self.started[slots].min()))
         self.copies.append((copy, [running.sentence for running in finished]))
         for running in finished:
             self.occupant[running.slot] = -1
