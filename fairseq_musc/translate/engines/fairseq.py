@@ -60,7 +60,6 @@ class FairseqEngine:
     ) -> Iterator[list[list[Hypothesis]]]:
         """See :class:`fairseq_musc.translate.engine.Engine`."""
         self.require([source_lang, target_lang])
-        left_out = {self.dictionary.index(language_token(target_lang)), self.dictionary.eos(), self.dictionary.bos()}
         prefix_token = self.dictionary.index(language_token(target_lang))
         found: Iterator[list[list[tuple[list[int], float]]]]
         if self._fast is None:
@@ -71,7 +70,7 @@ class FairseqEngine:
         for of_batch in found:
             yield [
                 [
-                    Hypothesis(self._pieces.decode(self.dictionary[i] for i in tokens if i not in left_out), score)
+                    Hypothesis(self._pieces.decode((self.dictionary[i] for i in tokens), target_lang), score)
                     for tokens, score in hypotheses[: self.decoding.nbest]
                 ]
                 for hypotheses in of_batch
