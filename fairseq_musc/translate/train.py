@@ -258,7 +258,7 @@ def prepare(
             write_dictionaries(translator, languages)
             (translator / release.LANGUAGE_PAIRS).write_text(",".join(directions) + "\n", encoding="utf-8")
             counts = binarize_pairs(training, translator, partial / "bin", "train", longest)
-            bare = [f"{name}: none of {len(training[tuple(name.split('-'))])}" for name in counts if not counts[name]]
+            bare = [f"{a}-{b}: none of {len(rows)}" for (a, b), rows in training.items() if not counts[f"{a}-{b}"]]
             if bare:
                 raise InputError.all_at_once(f"no line has between 1 and {longest} pieces a side in these files:", bare)
             about = {
