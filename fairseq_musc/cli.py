@@ -44,6 +44,7 @@ VERBS = {
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
+    "score-translator": Verb("fairseq_musc.translate.score", "translator + aligned texts -> BLEU and chrF"),
     "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),
 }
 
