@@ -40,11 +40,14 @@ def test_formulas_know_torch_and_nothing_else(name):
 #: The rooms of fairseq_musc.evaluate that need a model.
 WITH_MODELS = {"predict", "probe"}
 
+#: The rooms of fairseq_musc.data that come before a tokenizer.
+WITHOUT_MODELS = ("align", "corpus", "datasets", "forms", "raw_files", "read", "readers", "reading", "row_sets")
+
 
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"fairseq_musc/data/{name}.py" for name in ("align", "corpus", "datasets", "forms", "readers", "read")),
+        *(f"fairseq_musc/data/{name}.py" for name in WITHOUT_MODELS),
         *(
             str(path.relative_to(ROOT))
             for path in sorted((ROOT / "fairseq_musc" / "evaluate").glob("*.py"))
