@@ -16,8 +16,8 @@ from fairseq_musc.data.corpus import CORPORA, Row
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset
 from fairseq_musc.data.forms import TRANSLATIONS, RawFile, Sought
 from fairseq_musc.data.readers import READERS, RawLines, RawRow, RawTable, row_number
+from fairseq_musc.data.records import checksum, record_table
 from fairseq_musc.errors import InputError, raise_all
-from fairseq_musc.files import sha256
 
 
 class Head(NamedTuple):
@@ -93,7 +93,10 @@ def load(raw: RawFile, dataset: Dataset) -> RawTable:
     """
     layout = raw.layout
     try:
-        table = READERS[layout.format](RawLines(raw.path), str(raw.path), layout, dataset.label_of, raw.language)
+        if layout.records:
+            table = record_table(raw, dataset.label_of)
+        else:
+            table = READERS[layout.format](RawLines(raw.path), str(raw.path), layout, dataset.label_of, raw.language)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{raw.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if layout.columns.id is None and not dataset.aligned:
@@ -170,7 +173,7 @@ def checked(raw: RawFile, table: RawTable, dataset: Dataset) -> Checked:
     }
     notes = [f"{raw.name}: {count:,} {what}" for what, count in counts.items() if count]
     heads = [Head(raw_row.line, raw_row.row.id, raw_row.row.label) for raw_row in table.rows]
-    return Checked(raw, sha256(raw.path), heads, gaps, table.wrong, notes)
+    return Checked(raw, checksum(raw), heads, gaps, table.wrong, notes)
 
 
 def keys_of(file: RawFile) -> tuple[Callable[[RawRow, RawFile], str], Callable[[RawRow, RawFile], str]]:

@@ -17,6 +17,11 @@ with its last rows held out as T_val:
 In the others (MARC, MLDoc, CLS) each language has rows and ids of its own. As their files may be sorted by class,
 --hold-out takes the last rows of each class in equal parts there, and --limit the first.
 
+Data of your own, and any dataset with columns of texts and labels, are read by naming the columns:
+
+    fairseq-musc read --format csv --input reviews.csv --text-column review --label-column stars \\
+        --language-column language --hold-out 200 --hold-out-test 400 --output corpora
+
 Nothing is written before every file has been read and checked. Files are then read once more, one at a time, so that
 the texts of one file at most are in memory; one that has changed in between ends the run.
 """
@@ -25,40 +30,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fairseq_musc.data.corpus import CORPORA, write_corpus
 from fairseq_musc.data.datasets import DATASETS, Dataset
+from fairseq_musc.data.own import OPTIONS, PUBLISHED_TOO, OwnData, add_own_arguments, option, own_data, read_yaml
 from fairseq_musc.data.reading import (
     CORPUS_OF,
     Planned,
     Reading,
+    check_found,
     check_nothing_stale,
     check_raw_files,
     read_corpora,
 )
+from fairseq_musc.data.survey import found_in, survey
+from fairseq_musc.errors import InputError, raise_all
 
 __all__ = ["add_arguments", "read_corpora", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fairseq-musc read``."""
-    parser.add_argument("--dataset", required=True, choices=DATASETS, help="what the raw files are")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help=f"what the raw files are: {', '.join(DATASETS)}, or a YAML file of your own"
+    )
     parser.add_argument(
         "--input",
-        required=True,
         nargs="+",
-        type=Path,
         metavar="FOLDER",
-        help="the folder of the raw files, e.g. x-final, or the folders that they are spread over",
+        help="the folder of the raw files, e.g. x-final, or the folders that they are spread over; with --format, the "
+        "files or the dataset",
     )
     parser.add_argument("--output", required=True, type=Path, help="the folder that the corpora are written to")
     parser.add_argument(
         "--languages",
         nargs="+",
         metavar="LANGUAGE",
-        help="read these only, the source language among them; all if left out",
+        help="read these only, the source language among them; all if left out. With --format, XX=SPELLED where the "
+        "data spell a language otherwise",
     )
     forms = "; ".join(
         f"{name}: {', '.join(f.name for f in row.forms)}" for name, row in DATASETS.items() if row.forms[1:]
@@ -70,7 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, metavar="N", help=f"which of the train sets to read ({sizes})")
     for split, corpus in CORPUS_OF.items():
         parser.add_argument(
-            f"--{split}-file", metavar="FILE", help=f"read {corpus} from this file, e.g. dev_2k, not the published one"
+            f"--{split}-file",
+            nargs="+",
+            metavar="FILE",
+            help=f"read {corpus} from this file, e.g. dev_2k, not the published one; with --format, from these files, "
+            "each [LANGUAGE=]FILE",
         )
     parser.add_argument(
         "--translations",
@@ -97,6 +112,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep only the first N rows of each corpus, where rows are not aligned the first of each class",
     )
+    own = parser.add_argument_group("your own data (docs/your-data.md), and datasets of the hub")
+    add_own_arguments(own, without={action.dest for action in parser._actions})
 
 
 def _positive(text: str) -> int:
@@ -110,30 +127,87 @@ def run(arguments: argparse.Namespace) -> None:
     """Reads, checks, writes, and prints what was read."""
     from tqdm import tqdm
 
-    dataset = DATASETS[arguments.dataset]
     with tqdm(unit=" files", desc="read", delay=2, disable=None) as bar:
-        reading = check_raw_files(
-            arguments.input,
-            dataset,
-            languages=arguments.languages or dataset.languages,
-            files={split: getattr(arguments, f"{split}_file") for split in CORPUS_OF},
-            hold_out=arguments.hold_out,
-            missing=arguments.missing,
-            limit=arguments.limit,
-            forms=arguments.form,
-            size=arguments.size,
-            translations=arguments.translations,
-            progress=bar.update,
-        )
+        reading = reading_of(arguments, bar.update)
         check_nothing_stale(arguments.output, reading.planned)
         for corpus in reading.corpora():
             write_corpus(arguments.output, corpus)
             bar.update()
     print("\n".join(summary(reading.planned)))
+    if arguments.dataset not in DATASETS:
+        print(f"labels: {', '.join(reading.dataset.labels)}")
     for note in reading.notes:
         print(f"note: {note}", file=sys.stderr)
-    for warning in unusual_counts(dataset, reading):
+    for warning in unusual_counts(reading.dataset, reading):
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def reading_of(arguments: argparse.Namespace, progress: Callable[[], object]) -> Reading:
+    """What the options ask for: a published data set, one on the hub, or one of the user's own.
+
+    Raises:
+        InputError: something about the options or the files is wrong.
+    """
+    given = vars(arguments)
+    own = {name: given[name] for name in OPTIONS if given[name] is not None}
+    if arguments.dataset is not None and arguments.dataset.endswith((".yaml", ".yml")):
+        return own_reading(read_yaml(Path(arguments.dataset), own), arguments, progress)
+    if arguments.dataset is None:
+        return own_reading(own_data(own, "these options"), arguments, progress)
+    if arguments.dataset not in DATASETS:
+        raise InputError(
+            f"there is no data set {arguments.dataset!r}; there are {', '.join(DATASETS)}. For data of your own leave "
+            "--dataset out and give --format, or give the YAML file that `fairseq-musc init` wrote"
+        )
+    dataset = DATASETS[arguments.dataset]
+    on_hub = arguments.format == "datasets"
+    foreign = [option(name) for name in own if name not in PUBLISHED_TOO and not (on_hub and name == "format")]
+    problems = [f"{', '.join(foreign)}: for data of your own, not for {dataset.name}"] if foreign else []
+    if not on_hub and not arguments.input:
+        problems.append("--input is needed: the folder of the raw files")
+    files = {split: given[f"{split}_file"] for split in CORPUS_OF}
+    if several := [option(f"{split}_file") for split, names in files.items() if names and len(names) > 1]:
+        problems.append(f"{', '.join(several)}: one file each, for {dataset.name}")
+    raise_all("the options do not go together:", problems)
+    return check_raw_files(
+        [Path(folder) for folder in arguments.input or ()],
+        dataset,
+        languages=arguments.languages or dataset.languages,
+        files={split: names[0] if names else None for split, names in files.items()},
+        hold_out=arguments.hold_out,
+        missing=arguments.missing,
+        limit=arguments.limit,
+        forms=arguments.form,
+        size=arguments.size,
+        translations=arguments.translations,
+        on_hub=on_hub,
+        progress=progress,
+    )
+
+
+def own_reading(own: OwnData, arguments: argparse.Namespace, progress: Callable[[], object]) -> Reading:
+    """The reading of a user's own data set.
+
+    Raises:
+        InputError: an option is for published data sets, or something about the files is wrong.
+    """
+    foreign = [option(name) for name in ("form", "size", "translations") if getattr(arguments, name)]
+    raise_all(
+        "the options do not go together:",
+        [f"{', '.join(foreign)}: for {', '.join(DATASETS)}, not for data of your own"] if foreign else [],
+    )
+    dataset, found, notes = found_in(survey(own))
+    options = {
+        "languages": [*dataset.languages],
+        "files": {CORPORA[corpus].split: sought.file for corpus, sought in found.items()},
+        "missing": arguments.missing,
+        "limit": arguments.limit,
+        **own.described(),
+    }
+    held = {"valid": own.hold_out, "test": own.hold_out_test}
+    reading = check_found(dataset, found, options, held, arguments.missing, arguments.limit, progress)
+    reading.notes += notes
+    return reading
 
 
 def summary(planned: Sequence[Planned]) -> list[str]:

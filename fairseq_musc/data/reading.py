@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from fairseq_musc.data.align import balanced
 from fairseq_musc.data.corpus import CORPORA, Corpus, corpus_exists, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset
-from fairseq_musc.data.forms import TRANSLATIONS, find_files
+from fairseq_musc.data.forms import TRANSLATIONS, Sought, find_files
+from fairseq_musc.data.hub import find_published
 from fairseq_musc.data.raw_files import RowSet, check_files, load, source_language_of
+from fairseq_musc.data.records import checksum
 from fairseq_musc.data.row_sets import check_row_sets
 from fairseq_musc.errors import InputError, raise_all
-from fairseq_musc.files import sha256
 from fairseq_musc.version import __version__
 
 #: Split to the corpus that is read from it.
@@ -55,7 +56,7 @@ class Reading:
         for plan in self.planned:
             made = plan.row_set.translations.get((plan.name, plan.language))
             checked = made.checked if made else plan.row_set.files[plan.language]
-            if sha256(checked.raw.path) != checked.sha256:
+            if checksum(checked.raw) != checked.sha256:
                 raise InputError(f"{checked.raw.path} has changed while it was read; read again")
             rows = load(checked.raw, self.dataset).rows
             if made:
@@ -95,6 +96,7 @@ def check_raw_files(
     forms: Sequence[str] | None = None,
     size: int | None = None,
     translations: bool = False,
+    on_hub: bool = False,
     progress: Callable[[], object] = lambda: None,
 ) -> Reading:
     """Reads and checks raw files, and plans S_trn, T_trn, T_val and T_tst from them, and translations.
@@ -111,6 +113,7 @@ def check_raw_files(
         forms: the published forms to look for; None for all.
         size: which train set to read, if it is published in several sizes.
         translations: read T_trn_MT and S_tst_MT too.
+        on_hub: read it as a Hugging Face dataset: the one that ``folders`` holds or names, else the published one.
         progress: called after each file.
 
     Raises:
@@ -122,18 +125,14 @@ def check_raw_files(
     wanted = {"S_trn": in_train, "T_val": languages, "T_tst": languages}
     if hold_out is not None:
         del wanted["T_val"]
-    found = find_files(
-        folders,
-        dataset,
-        wanted,
-        forms=forms,
-        given={CORPUS_OF[split]: file for split, file in given.items()},
-        size=size,
-        translations=[language for language in languages if language != SOURCE_LANGUAGE] if translations else None,
-    )
-    row_sets = check_files(dataset, found, progress)
-    check_row_sets(row_sets, dataset, missing)
-
+    targets = [language for language in languages if language != SOURCE_LANGUAGE] if translations else None
+    if on_hub:
+        if given or forms or size or len(folders) > 1:
+            raise InputError("with --format datasets give one --input at most, and no --form, --size or --*-file")
+        found = find_published(dataset, str(folders[0]) if folders else None, wanted, targets)
+    else:
+        given = {CORPUS_OF[split]: file for split, file in given.items()}
+        found = find_files(folders, dataset, wanted, forms=forms, given=given, size=size, translations=targets)
     options = {
         "languages": [*languages],
         "files": {CORPORA[corpus].split: found[corpus].file for corpus in wanted},
@@ -143,21 +142,47 @@ def check_raw_files(
         "missing": missing,
         "limit": limit,
     }
+    reading = check_found(dataset, found, options, {"valid": hold_out}, missing, limit, progress)
+    absent = [corpus for corpus in TRANSLATIONS if translations and corpus not in found]
+    reading.notes += [f"{corpus} is published in none of the forms that are there" for corpus in absent]
+    reading.size = size
+    return reading
+
+
+def check_found(
+    dataset: Dataset,
+    found: Mapping[str, Sought],
+    options: Mapping[str, Any],
+    hold_out: Mapping[str, int | None],
+    missing: str = "error",
+    limit: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> Reading:
+    """Reads and checks files that were found, and plans the corpora that are made of them.
+
+    Args:
+        dataset: what they are.
+        found: corpus to its files.
+        options: what was asked for, for the provenance.
+        hold_out: split (``valid``, ``test``) to the rows it takes of the train file in every language, None for none.
+        missing, limit, progress: as for :func:`check_raw_files`.
+
+    Raises:
+        InputError: something about the files is wrong. Problems of one kind are said all at once.
+    """
+    row_sets = check_files(dataset, found, progress)
+    check_row_sets(row_sets, dataset, missing)
     planned: list[Planned] = []
     for row_set in row_sets:
-        stretches = {row_set.split: [*range(len(row_set.first.rows))]}
-        if row_set.split == "train" and hold_out is not None:
-            stretches["train"], stretches["valid"] = held_out(row_set, hold_out, dataset.aligned)
-        for split, stretch in stretches.items():
+        held = hold_out if row_set.split == "train" else {}
+        for split, stretch in held_out(row_set, held, dataset.aligned).items():
             planned += plan_split(dataset, row_set, split, stretch, limit, options)
     if empty := [f"{plan.name}.{plan.language}" for plan in planned if not plan.places]:
         raise InputError(f"no row is left in {', '.join(empty)}; give whole files")
     order = [*CORPORA]
     planned.sort(key=lambda plan: order.index(plan.name))  # a stable sort: languages stay as they are
     notes = [*dict.fromkeys(note for row_set in row_sets for file in row_set.every_file for note in file.notes)]
-    absent = [corpus for corpus in TRANSLATIONS if translations and corpus not in found]
-    notes += [f"{corpus} is published in none of the forms that are there" for corpus in absent]
-    return Reading(dataset, planned, notes, size, hold_out)
+    return Reading(dataset, planned, notes, None, hold_out.get("valid"))
 
 
 def check_options(
@@ -199,26 +224,39 @@ def check_options(
     raise_all("the options do not go together:", problems)
 
 
-def held_out(row_set: RowSet, hold_out: int, aligned: bool) -> tuple[list[int], list[int]]:
-    """The places of a train file that stay, and those that are held out, so many usable ones.
+def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool) -> dict[str, list[int]]:
+    """Split to the places of a file that it takes: each split that is held out so many usable ones, its own the rest.
 
-    Where rows are aligned, those are the last rows; where not, the last of each class in equal parts.
+    Where rows are aligned, those are the last rows; where not, the last of each class in equal parts. The test rows are
+    taken first. A language other than the source language may be held out to its last row.
 
     Raises:
         InputError: no row is left to train on.
     """
     heads = row_set.first.rows
     dropped = row_set.dropped
-    kept = [place for place in range(len(heads)) if place not in dropped]
-    if hold_out >= len(kept):
-        raise InputError(
-            f"--hold-out {hold_out} leaves nothing to train on of the {len(kept)} usable rows of "
-            f"{row_set.first.raw.path}; hold out fewer"
-        )
-    if aligned:
-        return [*range(kept[-hold_out])], [*range(kept[-hold_out], len(heads))]
-    valid = balanced(kept, [heads[place].label for place in kept], hold_out, from_end=True)
-    return sorted({*range(len(heads))} - {*valid}), valid
+    rest = [*range(len(heads))]
+    taken: dict[str, list[int]] = {}
+    for split, option in (("test", "--hold-out-test"), ("valid", "--hold-out")):
+        count = hold_out.get(split)
+        if count is None:
+            continue
+        kept = [place for place in rest if place not in dropped]
+        all_may_go = not aligned and SOURCE_LANGUAGE not in row_set.files and split == "valid"
+        if count > len(kept) or (count == len(kept) and not all_may_go):
+            raise InputError(
+                f"{option} {count} leaves nothing to train on of the {len(kept)} usable rows of "
+                f"{row_set.first.raw.path}; hold out fewer"
+            )
+        if aligned:
+            cut = rest.index(kept[-count])
+            rest, taken[split] = rest[:cut], rest[cut:]
+        else:
+            taken[split] = balanced(kept, [heads[place].label for place in kept], count, from_end=True)
+            rest = sorted({*rest} - {*taken[split]})
+    if not taken or any(place not in dropped for place in rest):
+        taken[row_set.split] = rest
+    return taken
 
 
 def plan_split(
