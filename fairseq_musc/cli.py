@@ -37,6 +37,7 @@ VERBS = {
     "probe": Verb(
         "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
     ),
+    "export": Verb("fairseq_musc.huggingface.export", "checkpoint -> a folder that Hugging Face transformers loads"),
     "grid": Verb(
         "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"
     ),
