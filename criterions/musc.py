@@ -141,9 +141,8 @@ class MuscCriterion(FairseqCriterion):
         """L, averaged over the groups of the run: the target languages, or all languages where there are no pairs."""
         T = len(self.task.training_groups)
         pieces = [sample] if "alpha" in sample else self.split(sample)
-        values = [
-            (self.terms_of_packed if self.packed(sample) else self.terms_of_padded)(model, piece) for piece in pieces
-        ]
+        terms_of = self.terms_of_packed if self.packed(sample) else self.terms_of_padded
+        values = [terms_of(model, piece) for piece in pieces]
         value = {term: torch.stack([each[term] for each in values]).sum() / T for term in self.terms}
         loss = losses.total(value, self.lam)
         logged: dict[str, Any] = {f"L_{term}": term_loss.detach() for term, term_loss in value.items()}
