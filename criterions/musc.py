@@ -178,6 +178,7 @@ class MuscCriterion(FairseqCriterion):
                 "alpha": alpha[:, k:end],
                 "groups": sample["groups"][k:end],
                 "labels": sample["labels"][rows],
+                "rows": sample["rows"][rows],
                 "nsentences": rows.stop - rows.start,
                 "ntokens": sample["ntokens"] if place == 0 else 0,
             }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
@@ -19,6 +20,7 @@ from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_cor
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
+from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 
@@ -147,6 +149,7 @@ class MuscTask(FairseqTask):
     def __init__(self, cfg: MuscTaskConfig, from_checkpoint: bool):
         super().__init__(cfg)
         self.from_checkpoint = from_checkpoint
+        self.late = Late()
         self.packed = False  # until a model is built that takes rows end to end
 
     @classmethod
@@ -356,6 +359,16 @@ class MuscTask(FairseqTask):
         logs = [logged for _, _, logged in results]
         logged = {key: sum(log[key] for log in logs) for key in logs[0]}
         return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
+        first = logging_outputs[0] if logging_outputs else {}
+        keys = [key for key, value in first.items() if torch.is_tensor(value)]
+        if keys and all(first[key].is_cuda for key in keys) and not torch.is_tensor(first["sample_size"]):
+            summed = {key: sum(logged[key] for logged in logging_outputs) for key in first}
+            late = self.late.read(torch.stack([summed[key].float() for key in keys]))
+            logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
+        super().reduce_metrics(logging_outputs, criterion)
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
         """Called by fairseq behind each validation: every row must have been counted once."""
