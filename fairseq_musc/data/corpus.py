@@ -78,7 +78,8 @@ def translator_of(provenance: dict[str, Any]) -> str | None:
         return f"{provenance['translated_by']} (published)"
     if "engine" not in provenance:
         return None
-    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
+    weights = (".pt", ".safetensors", ".bin")
+    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(weights)}
     named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
     return f"{provenance['engine']} with {named}"
 
