@@ -207,7 +207,9 @@ class Bench:
 
     def share(self, row: dict[str, Any], batch: int, size: int) -> dict[str, Any]:
         """Adds the share of the bound by operations and bytes, for forced lengths."""
-        if self.ceilings:
+        if not self.ceilings:
+            self.machine()
+        if "rate" in row:
             steps, source, beam = self.arguments.length + 1, self.arguments.source, 5
             seconds = self.shape.flops(beam, source, steps) / self.ceilings["flops"]
             seconds += self.shape.bytes(beam, source, steps, batch, size) / self.ceilings["bytes"]
