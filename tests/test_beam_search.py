@@ -165,6 +165,13 @@ def test_a_search_can_be_used_again_even_if_it_was_left_in_the_middle():
         assert_same(found, by_fairseq(model, batch, PREFIX + 1, beam_size=3, max_len_b=12))
 
 
+def test_only_the_best_hypotheses_that_are_wanted():
+    model, sentences = random_model(1, eos_bias=4.0), random_sentences(1, [9, 8, 3])
+    searcher = BeamSearch(model, Limits(beam_size=5, max_len_b=12), longest=9, slots=3, nbest=2, kernels="torch")
+    (found,) = searcher.search_batches([sentences], PREFIX)
+    assert_same(found, [one[:2] for one in by_fairseq(model, sentences, beam_size=5, max_len_b=12)])
+
+
 def test_no_batch_is_taken_before_there_is_room_for_it():
     model = random_model(1, eos_bias=4.0)
     taken = []

@@ -198,24 +198,39 @@ def advance(values: Tensor, words: Tensor, totals: Tensor, logits: Tensor, state
 
 
 def trace(
-    history: np.ndarray, parents: np.ndarray, step: np.ndarray, place: np.ndarray, score: np.ndarray, eos: int
-) -> list[Hypothesis]:
-    """The hypotheses of one sentence from the tables of :class:`State`, best first.
+    finished: np.ndarray,
+    step: np.ndarray,
+    place: np.ndarray,
+    score: np.ndarray,
+    history: np.ndarray,
+    parents: np.ndarray,
+    eos: int,
+    nbest: int,
+) -> list[list[Hypothesis]]:
+    """The hypotheses of finished sentences, best first; at most ``nbest`` of each.
 
     Args:
-        history: (T + 1, beam).
-        parents: (T, beam).
-        step, place, score: (hypotheses,): where each of them ended.
+        finished, step, place, score, history, parents: of ``n`` sentences, the members of :class:`State`, less waste.
         eos: the end of sentence.
+        nbest: how many are wanted.
     """
+    n, beam = step.shape
+    # what has not ended comes last, and of equals the one that ended first comes first
+    ended = np.arange(beam) < finished[:, None]
+    order = np.argsort(np.where(ended, -score, np.inf), axis=1, kind="stable")[:, :nbest]
+    step, place, score, ended = (np.take_along_axis(array, order, 1) for array in (step, place, score, ended))
+    step = np.where(ended, step, 0)
     length = int(step.max(initial=0))
-    tokens = np.full((len(step), length + 1), eos)
+    tokens = np.full((n, order.shape[1], length + 1), eos)
+    rows = np.arange(n)[:, None]
     for now in range(length, 0, -1):
         inside = step >= now
-        tokens[:, now - 1] = np.where(inside, history[now, place], eos)
-        place = np.where(inside, parents[now - 1, place], place)
-    order = np.argsort(-score, kind="stable")
-    return [(tokens[i, : step[i] + 1].tolist(), float(score[i])) for i in order]
+        np.copyto(tokens[:, :, now - 1], history[rows, now, place], where=inside)
+        place = np.where(inside, parents[rows, now - 1, place], place)
+    return [
+        [(tokens[i, j, : step[i, j] + 1].tolist(), float(score[i, j])) for j in range(min(nbest, finished[i]))]
+        for i in range(n)
+    ]
 
 
 class HostCopy:
@@ -274,6 +289,7 @@ class BeamSearch:
         *,
         longest: int,
         slots: int = 512,
+        nbest: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         kernels: Kernels | str = "auto",
@@ -286,6 +302,7 @@ class BeamSearch:
             limits: which hypotheses are found.
             longest: tokens of the longest source sentence that will come, language token and end of sentence included.
             slots: sentences that are translated at once, if the device's memory has room for so many.
+            nbest: how many of the hypotheses of a sentence are wanted (default: all).
             dtype: of weights and arithmetic (default: the model's).
             device: where (default: the model's).
             kernels: "torch", "triton", "auto" (Triton on a GPU where it works), or a module with the same functions.
@@ -303,7 +320,10 @@ class BeamSearch:
             raise InputError.all_at_once("this model cannot be searched in the fast way:", problems)
         parameter = next(model.parameters())
         self.device = torch.device(device or parameter.device)
+        if self.device == torch.device("cuda"):
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self.limits = limits
+        self.nbest = nbest or limits.beam_size
         self.eos, self.pad = dictionary.eos(), dictionary.pad()
         self._longest = longest
         self._positions = int(cast(Any, model).max_decoder_positions())
@@ -469,7 +489,7 @@ class BeamSearch:
 
         Yields:
             for each batch, in order: for each of its sentences, in order, the hypotheses that were found, best first;
-            ``beam_size`` of them, or fewer if the greatest length was reached before so many had ended.
+            ``nbest`` of them, or fewer if the greatest length was reached before so many had ended.
 
         Raises:
             InputError: a sentence is empty, or longer than ``longest``; or the model's numbers overflowed.
@@ -621,16 +641,17 @@ class _Schedule:
             heapq.heappush(self.free, running.slot)
 
     def _trace(self) -> None:
+        search = self.search
         copy, sentences = self.copies.popleft()
         finished, step, place, score, history, parents = copy.get()
-        for i, sentence in enumerate(sentences):
-            k = finished[i]
-            if not k:
-                raise InputError(
-                    "the model's numbers overflowed: every continuation of a sentence has the probability NaN. "
-                    "Translate with --precision fp32, or bf16"
-                )
-            hypotheses = trace(history[i], parents[i], step[i, :k], place[i, :k], score[i, :k], self.search.eos)
+        if not finished.all():
+            raise InputError(
+                "the model's numbers overflowed: every continuation of a sentence has the probability NaN. "
+                "Translate with --precision fp32, or bf16"
+            )
+        ends = step[:, :-1], place[:, :-1], score[:, :-1]
+        traced = trace(finished, *ends, history, parents, search.eos, search.nbest)
+        for sentence, hypotheses in zip(sentences, traced, strict=True):
             self.results[sentence.batch][sentence.place] = hypotheses
             self.missing[sentence.batch] -= 1
 

@@ -166,7 +166,7 @@ def fast_search(
     # a single character can have more pieces than sentences are cut to
     tokens = min(max(decoding.longest, 32), longest) + 2
     try:
-        return BeamSearch(model, limits, longest=tokens, slots=512 if on_gpu else 32)
+        return BeamSearch(model, limits, longest=tokens, slots=512 if on_gpu else 32, nbest=decoding.nbest)
     except InputError as error:
         if device.search == "fast":
             raise
