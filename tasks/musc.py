@@ -356,6 +356,8 @@ class MuscTask(FairseqTask):
             apart = contextlib.nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
             with apart:
                 results.append(super().train_step(piece, model, criterion, optimizer, update_num, ignore_grad))
+        if len(results) == 1:
+            return results[0]
         logs = [logged for _, _, logged in results]
         logged = {key: sum(log[key] for log in logs) for key in logs[0]}
         return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}

@@ -44,7 +44,7 @@ def ragged():
     """q, k and v of rows of 3, 1 and 6 tokens, with 2 heads of width 4."""
     torch.manual_seed(0)
     cu_seqlens = torch.tensor([0, 3, 4, 10], dtype=torch.int32)
-    return (*torch.randn(3, 10, 2, 4, dtype=torch.float64).unbind(0), Spans(cu_seqlens, 6))
+    return (*torch.randn(3, 10, 2, 4, dtype=torch.float64).unbind(0), Spans(cu_seqlens, 6, 10))
 
 
 def by_hand(q, k, v):
@@ -55,7 +55,7 @@ def by_hand(q, k, v):
 def test_every_row_attends_to_itself_alone(ragged):
     q, k, v, of_all = ragged
     got = attention.padded(q, k, v, of_all, of_all, 0.0)
-    first = Spans(torch.arange(4, dtype=torch.int32), 1)
+    first = Spans.of_ones(3, torch.device("cpu"))
     of_first = attention.padded(q[[0, 3, 4]], k, v, first, of_all, 0.0)
     for r, (start, end) in enumerate([(0, 3), (3, 4), (4, 10)]):
         for head in range(2):
@@ -69,7 +69,7 @@ def test_the_kernels_of_torch_take_these_arguments_and_have_gradients():
     cu_seqlens = torch.zeros(4, dtype=torch.int32, device="meta")
     for kernel, dtype in ((attention.flash, torch.bfloat16), (attention.efficient, torch.float32)):
         q, k, v = (torch.empty(10, 2, 64, dtype=dtype, device="meta", requires_grad=True) for _ in range(3))
-        value = kernel(q, k, v, Spans(cu_seqlens, 6), Spans(cu_seqlens, 6), 0.1)
+        value = kernel(q, k, v, Spans(cu_seqlens, 6, 10), Spans(cu_seqlens, 6, 10), 0.1)
         assert value.shape == q.shape
         value.sum().backward()
         assert q.grad.shape == k.grad.shape == v.grad.shape == q.shape

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,20 +20,29 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 
-class Spans(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Spans:
     """Where rows begin and end among tokens that lie end to end."""
 
     cu_seqlens: Tensor
     """(R + 1,) int32: where each of R rows begins, and the end of the last."""
     longest: int
     """The tokens of the longest row."""
+    tokens: int
+    """The tokens of all rows."""
 
-    def places(self, tokens: int) -> Tensor:
+    @classmethod
+    def of_ones(cls, R: int, device: torch.device) -> Spans:
+        """Those of R rows of one token each."""
+        return cls(torch.arange(R + 1, dtype=torch.int32, device=device), 1, R)
+
+    @functools.cached_property
+    def places(self) -> Tensor:
         """Where each token comes to lie when rows are laid side by side: (tokens,) int64 into R times the longest."""
         starts = self.cu_seqlens[:-1].long()
         rows = torch.arange(len(starts), device=starts.device)
-        row_of = rows.repeat_interleave(self.cu_seqlens.diff(), output_size=tokens)
-        return row_of * self.longest + torch.arange(tokens, device=starts.device) - starts[row_of]
+        row_of = rows.repeat_interleave(self.cu_seqlens.diff(), output_size=self.tokens)
+        return row_of * self.longest + torch.arange(self.tokens, device=starts.device) - starts[row_of]
 
 
 Attention = Callable[[Tensor, Tensor, Tensor, Spans, Spans, float], Tensor]
@@ -47,22 +56,20 @@ which an attention weight is set to zero while the others grow to make up for it
 def padded(q: Tensor, k: Tensor, v: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
     """Attention over rows laid side by side: the reference, for every device and type."""
     R, heads, width = len(of_k.cu_seqlens) - 1, *q.shape[1:]
-    into_k = of_k.places(len(k))
-    into_q = into_k if of_q is of_k else of_q.places(len(q))
 
-    def side_by_side(x: Tensor, into: Tensor, longest: int) -> Tensor:
-        rows = x.new_zeros(R * longest, heads, width).index_copy(0, into, x)
-        return rows.view(R, longest, heads, width).transpose(1, 2)
+    def side_by_side(x: Tensor, spans: Spans) -> Tensor:
+        rows = x.new_zeros(R * spans.longest, heads, width).index_copy(0, spans.places, x)
+        return rows.view(R, spans.longest, heads, width).transpose(1, 2)
 
-    real = torch.zeros(R * of_k.longest, dtype=torch.bool, device=q.device).index_fill_(0, into_k, True)
+    real = torch.zeros(R * of_k.longest, dtype=torch.bool, device=q.device).index_fill_(0, of_k.places, True)
     mixed = F.scaled_dot_product_attention(
-        side_by_side(q, into_q, of_q.longest),
-        side_by_side(k, into_k, of_k.longest),
-        side_by_side(v, into_k, of_k.longest),
+        side_by_side(q, of_q),
+        side_by_side(k, of_k),
+        side_by_side(v, of_k),
         attn_mask=real.view(R, 1, 1, of_k.longest),
         dropout_p=dropout,
     )  # (R, heads, longest, width)
-    return mixed.transpose(1, 2).reshape(R * of_q.longest, heads, width).index_select(0, into_q)
+    return mixed.transpose(1, 2).reshape(R * of_q.longest, heads, width).index_select(0, of_q.places)
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
@@ -101,7 +108,7 @@ def attention_for(device: torch.device, dtype: torch.dtype, heads: int, width: i
         if name == "flash" and dtype == torch.float32:
             continue
         try:
-            with torch.random.fork_rng(devices=[device]), torch.enable_grad():
+            with torch.random.fork_rng(devices=[device]), torch.inference_mode(False), torch.enable_grad():
                 check(kernel, device, dtype, heads, width)
         except (RuntimeError, TypeError, NotImplementedError, ArithmeticError) as error:
             reason = str(error).splitlines()[0] if str(error) else repr(error)
@@ -123,12 +130,11 @@ def check(kernel: Attention, device: torch.device, dtype: torch.dtype, heads: in
     lengths = torch.tensor([7, 128, 1, 64, 33, 100])
     tokens, longest = int(lengths.sum()), int(lengths.max())
     cu_seqlens = F.pad(lengths.cumsum(0), (1, 0)).int().to(device)
-    of_k = Spans(cu_seqlens, longest)
-    one_each = Spans(torch.arange(len(lengths) + 1, dtype=torch.int32, device=device), 1)
-    for of_q, queries in ((of_k, tokens), (one_each, len(lengths))):
+    of_k = Spans(cu_seqlens, longest, tokens)
+    for of_q in (of_k, Spans.of_ones(len(lengths), device)):
         q, k, v = (
             torch.randn(count, heads, width, device=device, dtype=dtype, requires_grad=True)
-            for count in (queries, tokens, tokens)
+            for count in (of_q.tokens, tokens, tokens)
         )
         upstream = torch.randn_like(q)
         results = []

@@ -122,6 +122,16 @@ def compiled_behind_attention() -> Callable[..., Tensor]:
     return torch.compile(behind_attention, dynamic=True)
 
 
+def segment_embeddings(table: nn.Embedding, ids: Tensor) -> Tensor:
+    """``table(ids)``, (tokens, d), with a gradient that is a plain sum.
+
+    That of a lookup sorts the ids and adds up piece by piece, which takes long where thousands share one of two rows.
+    """
+    if table.num_embeddings != 2 or table.padding_idx is not None:
+        return table(ids)
+    return torch.where(ids[:, None] == 0, table.weight[0], table.weight[1])
+
+
 class PackedEncoder:
     """Encodes rows that lie end to end, with the parameters of a Hugging Face encoder.
 
@@ -154,9 +164,8 @@ class PackedEncoder:
             (R, d) in the type of computation: the plain rows, then the mixed ones.
         """
         x = self.embed(rows)
-        of_all = Spans(rows.cu_seqlens, rows.longest)
-        R = len(rows.cu_seqlens) - 1
-        of_cls = Spans(torch.arange(R + 1, dtype=torch.int32, device=x.device), 1)
+        of_all = Spans(rows.cu_seqlens, rows.longest, len(x))
+        of_cls = Spans.of_ones(len(rows.cu_seqlens) - 1, x.device)
         first = rows.cu_seqlens[:-1].long()
         layers = self.encoder.encoder.layer
         for layer in layers[:-1]:
@@ -172,7 +181,8 @@ class PackedEncoder:
         parts = self.encoder.embeddings
         P, mixed = rows.plain_tokens, rows.mixed
         words = parts.word_embeddings(rows.input_ids)  # (P + L, d)
-        places = parts.position_embeddings(self.position_ids(rows)) + parts.token_type_embeddings(rows.token_type_ids)
+        segments = segment_embeddings(parts.token_type_embeddings, rows.token_type_ids)
+        places = parts.position_embeddings(self.position_ids(rows)) + segments
         table = parts.LayerNorm(words + places)
         dtype = self.dtype or table.dtype
         plain = parts.dropout(table[:P].to(dtype))
@@ -213,7 +223,8 @@ class PackedEncoder:
         training = self.encoder.training
         attend = self.attention or attention_for(q.device, q.dtype, heads, d // heads)
         attended = attend(q, k, v, of_x, of_all, layer.attention.self.dropout.p if training else 0.0)
-        behind = compiled_behind_attention() if self.compile else behind_attention
+        # Where no gradient is asked for, in validation, another compilation would take longer than it spares.
+        behind = compiled_behind_attention() if self.compile and torch.is_grad_enabled() else behind_attention
         dropout = layer.output.dropout.p if training else 0.0
         # The first layer's for all: each has one of its own, for which the rest would be compiled again.
         activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn
