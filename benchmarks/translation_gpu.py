@@ -23,8 +23,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib.util
 import json
-import os
 import platform
 import random
 import subprocess
@@ -836,7 +836,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def run_from_checkout() -> None:
+    """Makes a checkout that is not installed importable, with the rooms that setup.py maps into the package."""
+    here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(here))  # the rows of translation.py are used
+    if importlib.util.find_spec("fairseq_musc") is None:
+        sys.path.append(str(here.parent))
+    import fairseq_musc
+
+    if importlib.util.find_spec("fairseq_musc.criterions") is None:
+        fairseq_musc.__path__.append(str(here.parent))
+
+
 if __name__ == "__main__":
-    # the rows of translation.py are used, which lies beside this file
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    run_from_checkout()
     sys.exit(main())
