@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How fast the beam search is, against fairseq's own generator, with a random model of m2m_100's shape.
 
-    benchmarks/translation_gpu.py --output measured            # everything, at most 150 s, on a GPU
+    benchmarks/translation_gpu.py --output measured            # everything, in some 150 s, on a GPU
     benchmarks/translation_gpu.py --output measured --profile  # and which kernels the time goes to
     benchmarks/translation_gpu.py --output measured --shape tiny --device cpu
 
@@ -23,8 +23,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib.util
 import json
-import os
 import platform
 import random
 import subprocess
@@ -74,6 +74,21 @@ SHAPES = {
     "m2m_100_418M": Shape(layers=12, width=1024, ffn=4096, heads=16, words=128112),
     "tiny": Shape(layers=2, width=64, ffn=128, heads=4, words=1208),
 }
+
+
+@dataclass
+class Middle:
+    """A search in the middle of its sentences."""
+
+    search: Any
+    slots: int
+    times: int
+    reach: int
+    sentences: list[Any]
+
+    def launch(self) -> Any:
+        """One more step."""
+        return self.search._launch(self.slots, self.times, self.reach)
 
 
 class Bench:
@@ -148,15 +163,17 @@ class Bench:
         direction = torch.zeros(self.shape.width)
         direction[:half][slow] = 1.0
         direction = (direction / direction.norm()).to(self.device)
-        own = weights.words[2].float().clone()
+        embedding = model.decoder.embed_tokens.weight
+        own = embedding[2].clone()
         low, high = 0.0, 64.0
         for _ in range(9):
             gain = (low + high) / 2
-            weights.words[2] = (own + gain * direction).to(dtype)
+            with torch.inference_mode():
+                weights.words[2] = (own + gain * direction).to(dtype)
             found = next(search.search_batches([self.even[:32]], self.shape.words - 1))
             mean = sum(len(hypotheses[0][0]) for hypotheses in found) / 32
             low, high = (gain, high) if mean > length else (low, gain)
-        model.decoder.embed_tokens.weight[2] += high * direction
+        embedding[2] = own + high * direction
 
     # --- ways to search ----------------------------------------------------------------------------------------------
 
@@ -334,6 +351,44 @@ class Bench:
         )
         return {"of": len(sentences), "same_best": best, "same_all": whole, "score_apart": apart}
 
+    def in_the_middle(self) -> Middle:
+        """A search in the middle of forced sentences, with all slots in use."""
+        import torch
+
+        dtype = self.half if self.gpu else torch.float32
+        search = self.searcher(self.forced, self.even, slots=self.arguments.slots, dtype=dtype)
+        slots, middle = search.slots, self.arguments.length // 2
+        sentences = search.sentences_of((self.even * (slots // len(self.even) + 1))[:slots], 0)
+        found = Middle(search, slots, min(middle + 16, search._times), search._sources, sentences)
+        search._admit(sentences, range(slots))
+        for _ in range(middle):
+            found.launch()
+        self.wait()
+        return found
+
+    def milliseconds(self, search: Any, work: Callable[[], Any], number: int = 8, as_graph: bool = True) -> float | str:
+        """Of one of several runs one behind the other, on a GPU as a graph; or why there is no such time."""
+        try:
+            with search._on_device():
+                work()
+                if self.gpu and as_graph:
+                    import torch
+
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph, stream=search._stream, capture_error_mode="thread_local"):
+                        kept = work()
+                    work = graph.replay
+                    del kept
+                work()
+                self.wait()
+                start = time.perf_counter()
+                for _ in range(number):
+                    work()
+                self.wait()
+        except Exception as error:
+            return f"failed: {error!r}"[:200]
+        return (time.perf_counter() - start) / number * 1000
+
     def pieces_of_a_step(self) -> dict[str, Any]:
         """Milliseconds of the parts of a step in the middle of the sentences, all layers together."""
         import torch
@@ -341,51 +396,31 @@ class Bench:
 
         from fairseq_musc.translate.beam_search import advance
 
-        slots, middle = self.arguments.slots, self.arguments.length // 2
-        search = self.searcher(self.forced, self.even, slots=slots, dtype=self.half if self.gpu else torch.float32)
-        slots = search.slots
-        sentences = search.sentences_of((self.even * (slots // len(self.even) + 1))[:slots], 0)
-        row: dict[str, Any] = {"slots": slots, "kernels": kernels_of(search)}
-        reach = search._sources
-        times = min(middle + 16, search._times)
-
-        def milliseconds(work: Callable[[], Any], number: int = 10) -> float:
-            with search._on_device():
-                work()
-                work()
-                self.wait()
-                start = time.perf_counter()
-                for _ in range(number):
-                    work()
-                self.wait()
-            return (time.perf_counter() - start) / number * 1000
-
-        search._admit(sentences, range(slots))
-        for _ in range(middle):
-            search._launch(slots, times, reach)
-        self.wait()
+        middle = self.in_the_middle()
+        search, slots = middle.search, middle.slots
         weights, memory, kernels = search.weights, search._memory, search.kernels
-        state = search._state.of(slots)
-        layer, n = weights.decoder.layers[0], len(weights.decoder.layers)
-        x = torch.randn(slots * 5, self.shape.width, device=self.device).to(weights.words.dtype)
-        nothing = torch.zeros_like(x)
-        inner = torch.randn(slots * 5, self.shape.ffn, device=self.device).to(x.dtype)
+        state, lengths = search._state.of(slots), memory.lengths[:slots]
+        layer, every = weights.decoder.layers[0], range(len(weights.decoder.layers))
+        row: dict[str, Any] = {"slots": slots, "kernels": kernels_of(search)}
         with search._on_device():
-            masks = kernels.masks(state.ancestors, state.step, memory.lengths[:slots], times, reach, x.dtype)
+            x = torch.randn(slots * 5, self.shape.width, device=self.device).to(weights.words.dtype)
+            nothing = torch.zeros_like(x)
+            inner = torch.randn(slots * 5, self.shape.ffn, device=self.device).to(x.dtype)
+            masks = kernels.masks(state.ancestors, state.step, lengths, middle.times, middle.reach, x.dtype)
             qkv = F.linear(x, *layer.self_in)
             logits = F.linear(x, weights.words)
             best = kernels.top_words(logits, 12)
-        every = range(n)
         parts: dict[str, Callable[[], Any]] = {
             "self attention": lambda: [
                 kernels.self_attention(qkv, memory.own[i], state.ancestors, state.step, masks) for i in every
             ],
-            "cross attention": lambda: [
-                kernels.cross_attention(x, memory.source[i], memory.lengths[:slots], masks, 5) for i in every
+            "cross attention": lambda: [kernels.cross_attention(x, memory.source[i], lengths, masks, 5) for i in every],
+            "add and normalise": lambda: [
+                kernels.add_norm(x, nothing, layer.ffn_norm) for _ in every for _ in range(3)
             ],
-            "add and normalise": lambda: [kernels.add_norm(x, nothing, layer.ffn_norm) for _ in range(3 * n)],
-            "products, attention": lambda: [
-                (F.linear(x, *layer.self_in), *(F.linear(x, *layer.self_out) for _ in range(3))) for _ in every
+            "products, attention in": lambda: [F.linear(x, *layer.self_in) for _ in every],
+            "products, attention out, cross in and out": lambda: [
+                F.linear(x, *layer.self_out) for _ in every for _ in range(3)
             ],
             "products, feed-forward in": lambda: [
                 torch._addmm_activation(layer.ffn_in.bias, x, layer.ffn_in.weight.t()) for _ in every
@@ -393,58 +428,53 @@ class Bench:
             "products, feed-forward out": lambda: [F.linear(inner, *layer.ffn_out) for _ in every],
             "product, words": lambda: F.linear(x, weights.words),
             "top words": lambda: kernels.top_words(logits, 12),
-            "advance, as it is": lambda: advance(*best, logits, state, search._rules),
-            "step, as it is": lambda: search._step(slots, times, reach),
-            "step, launched": lambda: search._launch(slots, times, reach),
-            "encoder and keys, all slots": lambda: search._admit(sentences, range(slots)),
+            "advance": lambda: advance(*best, logits, state, search._rules),
+            "step, each kernel launched": lambda: search._step(slots, middle.times, middle.reach),
+            "step, as the search does it": middle.launch,
+            "encoder and its keys, all slots": lambda: search._admit(middle.sentences, range(slots)),
         }
         for name, work in parts.items():
-            try:
-                with search._on_device():
-                    state.step.clamp_(max=middle)  # some parts go on with it: not beyond the room there is
-                row[name] = milliseconds(work, 2 if name.startswith("encoder") else 8)
-            except Exception as error:
-                row[name] = f"failed: {error!r}"[:300]
-        if self.gpu:
-            row |= self.kernel_settings(search, state, qkv, x, milliseconds)
-            # what a search that sorts its cache would copy in each step at this length
-            own = memory.own[..., : middle * 5, :]
-            cache = torch.randn(2, slots * 5, self.shape.heads, middle, own.shape[-1], device=self.device).to(x.dtype)
+            with search._on_device():
+                state.step.clamp_(max=self.arguments.length // 2)  # some parts go on: not beyond the room there is
+            whole = name.startswith(("step", "encoder"))
+            row[name] = self.milliseconds(search, work, 4 if whole else 8, as_graph=not whole)
+        # what a search that sorts its cache would copy in each step at this length
+        with search._on_device():
+            copied = memory.own[0, :, :slots, :, : self.arguments.length // 2 * 5].reshape(2, slots * 5, -1)
             order = torch.randint(0, slots * 5, (slots * 5,), device=self.device).sort().values
-            row["(reordering a cache, all layers)"] = milliseconds(
-                lambda: [cache.index_select(1, order) for _ in every], 4
-            )
+        row["(copying the cache in the order of hypotheses)"] = self.milliseconds(
+            search, lambda: [copied.index_select(1, order) for _ in every]
+        )
         return row
 
-    def kernel_settings(
-        self, search: Any, state: Any, qkv: Any, x: Any, milliseconds: Callable[..., float]
-    ) -> dict[str, Any]:
+    def kernel_settings(self) -> dict[str, Any]:
         """Milliseconds of Triton's attentions with other block sizes and numbers of warps, all layers together."""
-        try:
-            from fairseq_musc.translate import triton_kernels
-        except ImportError:
-            return {}
-        if search.kernels is not triton_kernels:
-            return {}
-        memory, rows = search._memory, {}
-        kept = triton_kernels.BLOCK, triton_kernels._warps
-        for block, warps in ((32, 2), (16, 1), (32, 1), (32, 4), (64, 2), (64, 4), (128, 4)):
+        import torch
+
+        from fairseq_musc.translate import triton_kernels
+
+        middle = self.in_the_middle()
+        search = middle.search
+        state, memory = search._state.of(middle.slots), search._memory
+        with search._on_device():
+            qkv = torch.randn(middle.slots * 5, 3 * self.shape.width, device=self.device).to(search.weights.words.dtype)
+            x = qkv[:, : self.shape.width].contiguous()
+
+        def own() -> None:
+            for i in range(self.shape.layers):
+                triton_kernels.self_attention(qkv, memory.own[i], state.ancestors, state.step)
+
+        def source() -> None:
+            for i in range(self.shape.layers):
+                triton_kernels.cross_attention(x, memory.source[i], memory.lengths[: middle.slots], None, 5)
+
+        kept, row = (triton_kernels.BLOCK, triton_kernels._warps), {}
+        for block, warps in ((32, 2), (32, 1), (64, 4), (16, 2), (32, 4), (64, 2)):
             triton_kernels.BLOCK, triton_kernels._warps = block, lambda x, warps=warps: warps
-            for name, work in (
-                ("self", lambda own: triton_kernels.self_attention(qkv, own, state.ancestors, state.step)),
-                (
-                    "cross",
-                    lambda source: triton_kernels.cross_attention(x, source, memory.lengths[: search.slots], None, 5),
-                ),
-            ):
-                layers = memory.own if name == "self" else memory.source
-                try:
-                    took = milliseconds(lambda work=work, layers=layers: [work(layer) for layer in layers], 5)
-                except Exception as error:
-                    took = f"failed: {error!r}"[:200]
-                rows[f"({name} attention, blocks of {block}, {warps} warps)"] = took
+            for name, work in (("self", own), ("cross", source)):
+                row[f"{name} attention, blocks of {block}, {warps} warps"] = self.milliseconds(search, work)
         triton_kernels.BLOCK, triton_kernels._warps = kept
-        return rows
+        return row
 
     def mixed(self, name: str) -> Any:
         """Triton's kernels, but for one function in plain torch."""
@@ -476,10 +506,10 @@ class Bench:
         row = translation.open_row(f"fairseq:{precision}", arguments, decoding, device)
         sentences = translation.run([row], arguments, decoding)
         assert row.best is not None
-        words = [len(text.split()) for text in row.best.values()]
+        words = sum(len(text.split()) for text in row.best.values())
         return {
             "sentences": sentences, "seconds": row.seconds, "rate": sentences / row.seconds, "loading": row.loading,
-            **lengths_of(words),
+            "mean_words": words / sentences,
         }  # fmt: skip
 
     def texts(self, number: int) -> list[str]:
@@ -535,21 +565,14 @@ class Bench:
         """Tables of the kernels of five steps in the middle of the sentences, launched one by one and as a graph."""
         from torch.profiler import ProfilerActivity, profile
 
-        search = self.searcher(
-            self.forced, self.even, slots=self.arguments.slots, dtype=self.dtype("fp16" if self.gpu else "fp32")
-        )
-        slots, middle = search.slots, self.arguments.length // 2
-        search._admit(search.sentences_of((self.even * (slots // len(self.even) + 1))[:slots], 0), range(slots))
-        times = min(middle + 16, search._times)
-        for _ in range(middle):
-            search._launch(slots, times, search._sources)
-        self.wait()
+        middle = self.in_the_middle()
+        search = middle.search
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self.gpu
         order = "self_cuda_time_total" if self.gpu else "self_cpu_time_total"
         row = {}
         for name, work in (
-            ("profile-steps.txt", lambda: search._step(slots, times, search._sources)),
-            ("profile-graph.txt", lambda: search._launch(slots, times, search._sources)),
+            ("profile-steps.txt", lambda: search._step(middle.slots, middle.times, middle.reach)),
+            ("profile-graph.txt", middle.launch),
         ):
             with profile(activities=activities) as profiled, search._on_device():
                 for _ in range(5):
@@ -590,6 +613,7 @@ class Bench:
                 "forced: fast fp16, plain torch, no graphs",
                 lambda: self.fast_forced(slots, "fp16", kernels="torch", graphs=False),
             )
+            yield "kernel settings", self.kernel_settings
             for name in ("self_attention", "cross_attention", "add_norm", "top_words"):
                 yield (
                     f"forced: fast fp16, {name} by torch",
@@ -680,7 +704,7 @@ def in_processes(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], 
         with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
             assert process.stdout is not None
             # a row that never ends must not keep what was measured from being told
-            watchdog = threading.Timer(arguments.deadline + 60 - time.time(), process.kill)
+            watchdog = threading.Timer(arguments.deadline + 30 - time.time(), process.kill)
             watchdog.start()
             for line in process.stdout:
                 try:
@@ -720,7 +744,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--batch-tokens", type=int, default=8192, help="of the product's batches (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, default=140, help="no row is begun after these (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=115, help="no row is begun after these (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="measure only rows with one of these in their name")
     parser.add_argument("--profile", action="store_true", help="write tables of the kernels, too")
     parser.add_argument("--in-process", action="store_true", help="do not start a process for the measuring")
@@ -781,7 +805,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         ]
     lines += ["| | sentences/s | x fairseq | share of bound | peak GiB | |", "|:--|--:|--:|--:|--:|:--|"]
     for row in rows:
-        if "rate" in row or ("failed" in row and not row["name"].startswith(("check", "pieces", "machine", "profile"))):
+        if "rate" in row or (
+            "failed" in row and not row["name"].startswith(("check", "pieces", "kernel", "machine", "profile"))
+        ):
             notes = row.get("failed") or row.get("kernels", "")
             if "mean_length" in row:
                 notes = f"{notes} mean length {row['mean_length']:.1f}, from {row['lengths'][0]} to {row['lengths'][1]}"
@@ -801,8 +827,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             if row["name"].startswith("check")
         ]
     for row in rows:
-        if row["name"] == "pieces of a step":
-            lines += ["", f"| part of a step, {row.get('slots', '')} slots | ms |", "|:--|--:|"]
+        if row["name"] in ("pieces of a step", "kernel settings"):
+            lines += ["", f"| {row['name']} | ms |", "|:--|--:|"]
             left_out = ("name", "slots", "kernels", "took", "peak_gib", "traceback")
             lines += [
                 f"| {name} | {number(value, '.3f') or value} |" for name, value in row.items() if name not in left_out
@@ -810,7 +836,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def run_from_checkout() -> None:
+    """Makes a checkout that is not installed importable, with the rooms that setup.py maps into the package."""
+    here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(here))  # the rows of translation.py are used
+    if importlib.util.find_spec("fairseq_musc") is None:
+        sys.path.append(str(here.parent))
+    import fairseq_musc
+
+    if importlib.util.find_spec("fairseq_musc.criterions") is None:
+        fairseq_musc.__path__.append(str(here.parent))
+
+
 if __name__ == "__main__":
-    # the rows of translation.py are used, which lies beside this file
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    run_from_checkout()
     sys.exit(main())

@@ -216,6 +216,9 @@ def test_a_model_of_another_kind_is_refused_with_what_it_has():
         BeamSearch(model, Limits(), longest=5)
     assert "the decoder does not normalise before" in str(error.value) and "not sinusoidal" in str(error.value)
     assert unsupported(random_model(0)) == []
+    model = random_model(0).train()
+    assert unsupported(model) == ["it is in training mode"]
+    model.eval()
     with pytest.raises(InputError, match="too small for a beam of 20"):
         BeamSearch(random_model(0), Limits(beam_size=20), longest=5)
 

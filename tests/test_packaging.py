@@ -1,6 +1,7 @@
 """What `make venv` and the wheel install: every module, importable from anywhere, and nothing heavy before its time."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -56,6 +57,8 @@ def python(folder, code):
 
 def test_every_module_is_importable_from_outside_the_checkout(tmp_path):
     names = sorted(modules().values())
+    if not importlib.util.find_spec("triton"):  # it comes with torch for CUDA
+        names.remove("fairseq_musc.translate.triton_kernels")
     assert "fairseq_musc.data.corpus" in names
     assert "hydra_plugins.fairseq_musc_recipes.search_path" in names
     python(tmp_path, f"import importlib\nfor name in {names}: importlib.import_module(name)")

@@ -116,7 +116,7 @@ def unsupported(model: nn.Module) -> list[str]:
         "TransformerDecoderBase",
     ):
         return [f"it is a {type(model).__name__} of {type(encoder).__name__} and {type(decoder).__name__}"]
-    found = []
+    found = ["it is in training mode"] if model.training else []
     for name, side in (("encoder", encoder), ("decoder", decoder)):
         if not all(layer.normalize_before for layer in side.layers) or side.layer_norm is None:
             found.append(f"the {name} does not normalise before its layers and behind the last")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: What CTranslate2 calls the precisions.
 COMPUTE_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
+#: Pieces that a thread of a CPU translates at once; larger parts were slower and smaller ones no faster.
+PART = 1024
+
 #: How many positions either side of the converted model has.
 POSITIONS = "positions.json"
 
@@ -71,8 +74,9 @@ class CTranslate2Engine:
         self.longest = positions["source"] - 2  # the language token and the end of sentence
         self._longest_target = positions["target"] - 1
         on_gpu = ctranslate2.get_cuda_device_count() and not device.cpu
-        # On a CPU, a batch for each thread is faster than all threads for one batch.
+        # On a CPU each thread takes parts of a batch for itself, of a size that fits its cache.
         self._at_once = 1 if on_gpu else torch.get_num_threads()
+        self._parts = {"max_batch_size": 0 if on_gpu else PART, "batch_type": "tokens", "max_input_length": 0}
         self._model = ctranslate2.Translator(
             str(model),
             device="cuda" if on_gpu else "cpu",
@@ -107,23 +111,32 @@ class CTranslate2Engine:
             return_scores=True,
             min_decoding_length=1,  # not counting the prefix: no sentence is translated into nothing
             max_decoding_length=limit,
-            max_input_length=0,  # documents are cut before; nothing is cut off here
             asynchronous=True,
+            **self._parts,
         )
-        prefix_scores = self._model.score_batch(source, prefix, max_input_length=0, asynchronous=True)
+        prefix_scores = self._model.score_batch(source, prefix, asynchronous=True, **self._parts)
         return Search(source, target_lang, limit, found, prefix_scores)
 
     def _end(self, search: Search) -> list[list[Hypothesis]]:
+        found = [result.result() for result in search.found]
+        of_prefix = [result.result().log_probs[0] for result in search.prefix_scores]
+        at_limit = [
+            (source, pieces)
+            for source, of_sentence in zip(search.source, found, strict=True)
+            for pieces in of_sentence.hypotheses
+            if len(pieces) >= search.limit
+        ]
+        sources, targets = [source for source, _ in at_limit], [pieces for _, pieces in at_limit]
+        scored = iter(self._model.score_batch(sources, targets, **self._parts))
         answers = []
-        for source, result, prefix in zip(search.source, search.found, search.prefix_scores, strict=True):
-            found, of_prefix = result.result(), prefix.result().log_probs[0]
+        for of_sentence, prefix in zip(found, of_prefix, strict=True):
             hypotheses = []
-            for pieces, score in zip(found.hypotheses, found.scores, strict=True):
-                if len(pieces) < search.limit:
-                    score += of_prefix / (len(pieces) + 1)
+            for pieces, score in zip(of_sentence.hypotheses, of_sentence.scores, strict=True):
+                if len(pieces) >= search.limit:
+                    log_probs = next(scored).log_probs
+                    score = sum(log_probs) / len(log_probs)
                 else:
-                    (scored,) = self._model.score_batch([source], [pieces], max_input_length=0)
-                    score = sum(scored.log_probs) / len(scored.log_probs)
+                    score += prefix / (len(pieces) + 1)
                 hypotheses.append(Hypothesis(self._pieces.decode(pieces, search.target_lang), score))
             hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
             answers.append(hypotheses[: self.decoding.nbest])
