@@ -45,6 +45,7 @@ setup(
         "torch>=2.6",
         "transformers>=4.57",
         "sentencepiece>=0.2",
+        "sentencex>=1.0",
         "sacremoses>=0.1.1",
         "sacrebleu>=2.4",
         "bitarray",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.translate.documents import NORMALISATIONS
 
 #: The module of each engine: it has a function ``open_engine(folder, decoding, device) -> Engine``.
 ENGINES = {
@@ -40,6 +41,8 @@ class Decoding:
     """Sentences of more SentencePiece pieces than this are cut and translated in parts."""
     nbest: int = 1
     """How many hypotheses of each sentence are kept, at most ``beam``."""
+    normalise: str = "none"
+    """What is done to the sentences first: one of :data:`fairseq_musc.translate.documents.NORMALISATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,13 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut sentences of more pieces than this at the best point there is (default: %(default)s)",
     )
     group.add_argument(
+        "--normalise",
+        choices=NORMALISATIONS,
+        default=decoding.normalise,
+        help="moses: normalise punctuation and take out what cannot be printed, for translators that were trained on "
+        "such text; m2m_100 was not (default: %(default)s)",
+    )
+    group.add_argument(
         "--batch-tokens",
         type=int,
         default=device.batch_tokens,
@@ -159,7 +169,9 @@ def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
         InputError: a precision that the device or the engine lacks, or a number below its least; all at once.
     """
     nbest = getattr(arguments, "nbest", 1)
-    decoding = Decoding(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.longest, nbest)
+    decoding = Decoding(
+        arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.longest, nbest, arguments.normalise
+    )
     device = Device(arguments.batch_tokens, arguments.precision, arguments.cpu)
     numbers = {
         "--beam": decoding.beam,
