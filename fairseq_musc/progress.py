@@ -11,7 +11,7 @@ from tqdm import tqdm
 LINES_EVERY = 30.0
 
 
-class ProgressLines(tqdm):  # type: ignore[type-arg]
+class ProgressLines(tqdm):
     """tqdm's counting and estimate, a line each time instead of one that is drawn over and over."""
 
     def __str__(self) -> str:
