@@ -72,7 +72,7 @@ def test_the_provenance_says_what_made_it(corpora, translator_folder):
     assert main(command(corpora, translator_folder, "--make", "S_tst_MT", "--languages", "de")) == 0
     about = json.loads((corpora / "S_tst_MT.de.json").read_text())
     origin = about["provenance"]
-    assert origin["engine"] == "fairseq-generate"
+    assert origin["engine"] == "fairseq"
     assert origin["translator"]["model.pt"] == sha256(translator_folder / "model.pt")
     assert origin["translator"]["spm.128k.model"] == sha256(translator_folder / "spm.128k.model")
     assert (origin["source_language"], origin["target_language"], origin["beam"]) == ("de", "en", 2)
@@ -103,7 +103,7 @@ def test_what_is_there_is_kept_and_what_was_made_otherwise_is_not_replaced_unask
     first = path.read_bytes()
     capsys.readouterr()
 
-    assert main(command(corpora, translator_folder, *make, "--batch-size", "3")) == 0
+    assert main(command(corpora, translator_folder, *make, "--batch-tokens", "30")) == 0
     assert "S_tst_MT.de is there" in capsys.readouterr().err
     assert path.read_bytes() == first
 

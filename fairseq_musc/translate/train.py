@@ -30,12 +30,9 @@ from typing import Any
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, sha256, write_json
 from fairseq_musc.translate import release
+from fairseq_musc.translate.engine import add_generation_arguments, generation_from
 from fairseq_musc.translate.fairseq_commands import binarize
-from fairseq_musc.translate.fairseq_generate import (
-    add_generation_arguments,
-    generation_from,
-    translate,
-)
+from fairseq_musc.translate.fairseq_generate import translate
 from fairseq_musc.version import __version__
 
 #: sacreBLEU's tokenizer for languages that its own default (13a) does not cut into words.
@@ -350,7 +347,7 @@ def train_arguments(
         flags += [f"--{side}-layers", str(getattr(arguments, f"{side}_layers"))]
     for side in ("source", "target"):
         flags += [f"--max-{side}-positions", str(arguments.max_positions)]
-    return flags + ["--cpu"] * arguments.cpu + ["--fp16"] * arguments.fp16
+    return flags + ["--cpu"] * arguments.cpu + ["--fp16"] * (arguments.precision == "fp16")
 
 
 def fairseq_train(arguments: Sequence[str]) -> None:
