@@ -54,11 +54,13 @@ setup(
         "scikit-learn",
         "scipy",
         "tqdm>=4.66",
+        "filelock>=3.12",
     ],
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
         "report": ["matplotlib>=3.9"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
+        "ray": ["ray>=2.40"],
         "easynmt": ["easynmt>=2.0.2", "transformers<5"],
     },
     entry_points={"console_scripts": ["fairseq-musc=fairseq_musc.cli:main"]},

@@ -110,7 +110,9 @@ def test_the_lists_pin_one_exact_version_each(name):
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
     lock, other = pins("requirements.txt"), pins("requirements-transformers5.txt")
     extras = setup_arguments["extras_require"]
-    for asked in map(Requirement, [*setup_arguments["install_requires"], *extras["report"], *extras["slurm"]]):
+    for asked in map(
+        Requirement, [*setup_arguments["install_requires"], *extras["report"], *extras["slurm"], *extras["ray"]]
+    ):
         for pinned in filter(None, (lock[canonical(str(asked))], other.get(canonical(str(asked))))):
             assert asked.specifier.contains(str(pinned.specifier).removeprefix("==")), (asked, pinned)
     assert extras["fairseq"] == [str(pins("requirements-fairseq.txt")["fairseq-fixed"])]

@@ -14,7 +14,7 @@ from translator_fixture import sentences
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
 from fairseq_musc.files import sha256
-from fairseq_musc.translate.corpora import Job, plan
+from fairseq_musc.translate.made_corpora import MadeCorpus, corpora_to_make
 
 pytest_plugins = ["translator_fixture"]
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -140,18 +140,21 @@ def test_mistakes_are_said_before_anything_is_translated(corpora, translator_fol
 
 
 def test_the_plan(corpora):
-    assert plan(corpora, ["S_tst_MT", "T_trn_MT"], None, "en") == [
-        Job("T_trn_MT", "de", "en"),
-        Job("T_trn_MT", "ja", "en"),
-        Job("S_tst_MT", "de", "en"),
-        Job("S_tst_MT", "ja", "en"),
+    assert corpora_to_make(corpora, ["S_tst_MT", "T_trn_MT"], None, "en") == [
+        MadeCorpus("T_trn_MT", "de", "en"),
+        MadeCorpus("T_trn_MT", "ja", "en"),
+        MadeCorpus("S_tst_MT", "de", "en"),
+        MadeCorpus("S_tst_MT", "ja", "en"),
     ]
-    there = plan(corpora, ["S_val_MT", "T_trn_BT"], None, "en", where_there=True)
-    assert [str(job) for job in there] == ["S_val_MT.de"]
+    there = corpora_to_make(corpora, ["S_val_MT", "T_trn_BT"], None, "en", where_there=True)
+    assert [str(made) for made in there] == ["S_val_MT.de"]
     write(corpora, "T_trn", "ja", 2)
-    assert [str(job) for job in plan(corpora, ["T_trn_BT", "S_trn_MT"], None, "en")] == ["S_trn_MT.ja", "T_trn_BT.ja"]
-    assert Job("T_trn_BT", "ja", "en").direction == ("en", "ja")
-    assert Job("S_val_MT", "ja", "en").direction == ("ja", "en")
+    assert [str(made) for made in corpora_to_make(corpora, ["T_trn_BT", "S_trn_MT"], None, "en")] == [
+        "S_trn_MT.ja",
+        "T_trn_BT.ja",
+    ]
+    assert MadeCorpus("T_trn_BT", "ja", "en").direction == ("en", "ja")
+    assert MadeCorpus("S_val_MT", "ja", "en").direction == ("ja", "en")
 
 
 @pytest.fixture

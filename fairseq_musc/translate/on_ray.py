@@ -12,9 +12,13 @@ without one.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
@@ -27,6 +31,8 @@ from fairseq_musc.translate.job import Opener, Translated
 THIS_MACHINE = "local"
 #: How often a chunk is tried again when its worker dies with it.
 RETRIES = 3
+#: Bytes for what is under way between processes: the sentences of a few chunks.
+OBJECTS = 200 * 2**20
 
 
 class Worker:
@@ -181,21 +187,26 @@ def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) 
     Raises:
         InputError: Ray is not installed, no cluster answers, or it has no room for as many workers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # both are read when Ray is imported
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when Ray is imported
+    if address == THIS_MACHINE:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # what keeps it to the loopback device
     try:
         import ray
     except ModuleNotFoundError:
         raise InputError("--ray needs the package ray; install it: pip install 'fairseq-musc[ray]'") from None
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    own: dict[str, Any] = {
+        "num_cpus": max(workers or 1, os.cpu_count() or 1),
+        "object_store_memory": OBJECTS,
+        "include_dashboard": False,
+    }
     try:
-        if address == THIS_MACHINE:
-            settings |= {"num_cpus": max(workers or 1, os.cpu_count() or 1), "_node_ip_address": "127.0.0.1"}
-            ray.init(address, include_dashboard=False, **settings)
-        else:
-            ray.init(address, **settings)
+        # Ray puts the current folder on the workers' path; a checkout has this package without its three rooms.
+        with contextlib.chdir(Path(sys.executable).parent):
+            ray.init(
+                address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == THIS_MACHINE else {})
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"no Ray cluster answers at {address!r}: {error}. Start one (`ray start --head`, and `ray start --address "
@@ -210,8 +221,8 @@ def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) 
             raise InputError(
                 f"--workers is {number}; the cluster has room for {most}, one a {'GPU' if gpus else 'processor core'}"
             )
-        options = {"num_cpus": 0 if gpus else 1, "num_gpus": 1 if gpus else 0}
-        actor = ray.remote(**options, max_restarts=-1, max_task_retries=RETRIES)(Worker)
+        options: dict[str, Any] = {"num_cpus": 0 if gpus else 1, "num_gpus": 1 if gpus else 0}
+        actor: Any = ray.remote(**options, max_restarts=-1, max_task_retries=RETRIES)(Worker)
         yield Pool([actor.remote(opener, device) for _ in range(number)])
     finally:
         ray.shutdown()
