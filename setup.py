@@ -54,7 +54,7 @@ setup(
         "scikit-learn",
         "scipy",
         "tqdm>=4.66",
-        "filelock>=3.12",
+        "filelock>=3.24",  # earlier ones wait for ever where a file system has no locks
     ],
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
