@@ -89,9 +89,13 @@ $(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
 	fi
 	@touch $@
 
+$(DONE)/easynmt: requirements-easynmt.txt $(DONE)/requirements
+	@$(PIP) install --quiet --no-deps --no-build-isolation --requirement requirements-easynmt.txt
+	@touch $@
+
 # The editable install is strict (setup.cfg): a link for every file that was there when it was made. So the list of
 # files is kept, and the project is installed again when it has changed, or when the links (in build/) are gone.
-$(DONE)/files: FORCE | $(DONE)/fairseq
+$(DONE)/files: FORCE | $(DONE)/fairseq $(DONE)/easynmt
 	@files=$$(find fairseq_musc criterions tasks configs hydra_plugins -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
 	if ! compgen -G "build/__editable__.fairseq_musc-*/fairseq_musc/__init__.py" >/dev/null || [ "$$files" != "$$(cat $@ 2>/dev/null)" ]; \
 	then echo "$$files" > $@; fi

@@ -60,6 +60,7 @@ setup(
         "fairseq": ["fairseq-fixed==0.12.3.1"],
         "report": ["matplotlib>=3.9"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
+        "ctranslate2": ["ctranslate2>=4.8.5"],
         "ray": ["ray>=2.40"],
         "easynmt": ["easynmt>=2.0.2", "transformers<5"],
     },

@@ -100,7 +100,10 @@ def test_the_plugin_and_the_command_line_import_nothing_heavy_at_their_top():
         assert not {top.partition(".")[0] for top in tops} & heavy
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-fairseq.txt", "requirements-transformers5.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt", "requirements-transformers5.txt"],
+)
 def test_the_lists_pin_one_exact_version_each(name):
     assert pins(name)
     for requirement in pins(name).values():
@@ -108,11 +111,13 @@ def test_the_lists_pin_one_exact_version_each(name):
 
 
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
-    lock, other = pins("requirements.txt"), pins("requirements-transformers5.txt")
+    lock, other = (
+        {**pins("requirements.txt"), **pins("requirements-easynmt.txt")},
+        pins("requirements-transformers5.txt"),
+    )
     extras = setup_arguments["extras_require"]
-    for asked in map(
-        Requirement, [*setup_arguments["install_requires"], *extras["report"], *extras["slurm"], *extras["ray"]]
-    ):
+    from_extras = [asked for name in ("report", "slurm", "ctranslate2", "ray") for asked in extras[name]]
+    for asked in map(Requirement, [*setup_arguments["install_requires"], *from_extras, extras["easynmt"][0]]):
         for pinned in filter(None, (lock[canonical(str(asked))], other.get(canonical(str(asked))))):
             assert asked.specifier.contains(str(pinned.specifier).removeprefix("==")), (asked, pinned)
     assert extras["fairseq"] == [str(pins("requirements-fairseq.txt")["fairseq-fixed"])]

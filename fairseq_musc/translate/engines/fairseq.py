@@ -48,14 +48,13 @@ class FairseqEngine:
     ) -> Iterator[list[list[Hypothesis]]]:
         """See :class:`fairseq_musc.translate.engine.Engine`."""
         self.require([source_lang, target_lang])
-        left_out = {self.dictionary.index(language_token(target_lang)), self.dictionary.eos(), self.dictionary.bos()}
         prefix_token = self.dictionary.index(language_token(target_lang))
         for batch in batches:
             src_tokens, src_lengths = self.encode(batch, source_lang)
             found = search(self.model, self.dictionary, src_tokens, src_lengths, prefix_token, self.decoding)
             yield [
                 [
-                    Hypothesis(self._pieces.decode(self.dictionary[i] for i in tokens if i not in left_out), score)
+                    Hypothesis(self._pieces.decode((self.dictionary[i] for i in tokens), target_lang), score)
                     for tokens, score in hypotheses[: self.decoding.nbest]
                 ]
                 for hypotheses in found

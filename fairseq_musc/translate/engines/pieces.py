@@ -30,10 +30,12 @@ class Pieces:
         return [len(pieces) for pieces in self.encode(sentences)]
 
     @staticmethod
-    def decode(pieces: Iterable[str]) -> str:
+    def decode(pieces: Iterable[str], target_lang: str) -> str:
         """The text of pieces, as ``fairseq-generate --remove-bpe sentencepiece`` joins them.
 
-        What the model could not name (``<unk>``) becomes a space; Hugging Face and EasyNMT leave it out, too.
+        The token of the target language is taken out wherever it stands, and the marks of begin and end. What the model
+        could not name (``<unk>``) becomes a space; Hugging Face and EasyNMT leave it out, too.
         """
-        text = "".join(pieces).replace(" ", "").replace("\u2581", " ").strip()
-        return text.replace("<unk>", " ").strip()
+        left_out = {language_token(target_lang), "<s>", "</s>"}
+        text = "".join(piece for piece in pieces if piece not in left_out)
+        return text.replace(" ", "").replace("\u2581", " ").strip().replace("<unk>", " ").strip()
