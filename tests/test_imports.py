@@ -44,13 +44,16 @@ WITH_MODELS = {"predict", "probe"}
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"fairseq_musc/data/{name}.py" for name in ("align", "corpus", "datasets", "forms", "readers", "read")),
+        *(
+            f"fairseq_musc/data/{name}.py"
+            for name in ("align", "corpus", "datasets", "forms", "readers", "read", "translators")
+        ),
         *(
             str(path.relative_to(ROOT))
             for path in sorted((ROOT / "fairseq_musc" / "evaluate").glob("*.py"))
             if path.stem not in WITH_MODELS
         ),
-        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "version")),
+        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "progress", "version")),
         *(f"fairseq_musc/demo/{name}.py" for name in ("grammar", "write")),
         "fairseq_musc/experiments/hyperparameters.py",
     ],
