@@ -16,7 +16,7 @@ from pathlib import Path
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate.engine import Hypothesis
 
-LANGUAGES = ["de", "en", "ja"]
+LANGUAGES = ["de", "en", "fr", "ja"]
 translated = []
 """The sentences that were translated in this process."""
 

@@ -52,9 +52,9 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         engine = pool.engine(DECODING)
         assert engine.longest == 50
         assert engine.lengths(["a b", "c"]) == [2, 1]
-        with pytest.raises(InputError, match="the fake does not know fr"):
-            engine.require(["de", "fr"])
-        folder = WorkFolder(tmp_path, way_of("de", "en", engine, DECODING))
+        with pytest.raises(InputError, match="the fake does not know xx"):
+            engine.require(["de", "xx"])
+        folder = WorkFolder(tmp_path, way_of("de", "en", engine.provenance(), DECODING))
         killer = threading.Thread(target=kill_one, args=(log, killed), daemon=True)
         killer.start()
         found = translate_all(SENTENCES, folder, pool, DECODING, lambda: False, size=10)
@@ -78,7 +78,7 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         assert len(logged(log)) == 30
 
         other = Decoding(beam=3)
-        ways = way_of("de", "en", pool.engine(other), other)  # the first worker opens its translator
+        ways = way_of("de", "en", pool.engine(other).provenance(), other)  # the first worker opens its translator
         fake_engine.make_folder(tmp_path / "fake", digest="e" * 64)  # before the second opens it
         with pytest.raises(InputError, match="is another than the one that the job was begun with"):
             translate_all(SENTENCES, WorkFolder(tmp_path, ways), pool, other, lambda: False, size=10)

@@ -42,6 +42,7 @@ class Worker:
         self._opener = opener
         self._device = device
         self._engines: dict[Decoding, Engine] = {}
+        self._provenances: dict[Decoding, dict[str, Any]] = {}
 
     def ask(self, decoding: Decoding, what: str, *arguments: Any) -> Any:
         """An attribute of the engine, or what its method of this name returns."""
@@ -57,7 +58,9 @@ class Worker:
             InputError: the translator on this machine is another than that of ``provenance``.
         """
         engine = self._engine(decoding)
-        if engine.provenance() != provenance:
+        if decoding not in self._provenances:
+            self._provenances[decoding] = engine.provenance()
+        if self._provenances[decoding] != provenance:
             raise InputError(
                 f"the translator on {os.uname().nodename} is another than the one that the job was begun with; "
                 "put the same files under the same path on all machines"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fairseq_musc.translate.engine import Decoding, Device, Engine
+from fairseq_musc.translate.engine import Decoding, Device
 from fairseq_musc.version import __version__
 
 #: What has a say in a translation, whatever the engine: splitting, normalising, and the pieces of words.
@@ -21,10 +21,14 @@ PACKAGES_OF = {
 }
 
 
-def way_of(source_lang: str, target_lang: str, engine: Engine, decoding: Decoding) -> dict[str, Any]:
-    """Everything that decides how a sentence is translated."""
+def way_of(source_lang: str, target_lang: str, engine: Mapping[str, Any], decoding: Decoding) -> dict[str, Any]:
+    """Everything that decides how a sentence is translated.
+
+    Args:
+        engine: its :meth:`~fairseq_musc.translate.engine.Engine.provenance`.
+    """
     languages = {"source_language": source_lang, "target_language": target_lang}
-    return {**engine.provenance(), **languages, **asdict(decoding)}
+    return {**engine, **languages, **asdict(decoding)}
 
 
 def circumstances(engine: str, device: Device) -> dict[str, Any]:

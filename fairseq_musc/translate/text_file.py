@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class TextFile:
     path: Path
     lines: list[list[str]]
     """The cells of each line; one where the file is not taken for tab-separated."""
+    ends: list[str]
+    """What ends each line."""
     columns: Sequence[int] | None
     """The columns to translate, from 1; None for whole lines."""
     header: bool
@@ -54,8 +56,11 @@ def read_text_file(path: Path, columns: Sequence[int] | None, header: bool) -> T
         raise InputError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    lines = [[line] if columns is None else line.split("\t") for line in text.removesuffix("\n").split("\n")]
-    file = TextFile(path, lines if text else [], columns, header)
+    whole = text.removesuffix("\n").split("\n") if text else []
+    ends = ["\r\n" if line.endswith("\r") else "\n" for line in whole]
+    bare = [line.removesuffix("\r") for line in whole]
+    lines = [[line] if columns is None else line.split("\t") for line in bare]
+    file = TextFile(path, lines, ends, columns, header)
     wrong = [column for column in columns or () if column < 1]
     if wrong or len(set(columns or ())) != len(columns or ()):
         raise InputError(f"--columns {' '.join(map(str, columns or ()))}: each is 1 or more, and stands there once")
@@ -142,16 +147,15 @@ def state_of(path: Path, asked: dict[str, Any]) -> str | None:
 
 def write_file(path: Path, file: TextFile, texts: Sequence[str], provenance: dict[str, Any]) -> None:
     """Writes both files of a translated file; the one that says what made it last."""
-    lines = [[*cells] for cells in file.lines]
-    translated = TextFile(file.path, lines, file.columns, file.header)
+    translated = replace(file, lines=[[*cells] for cells in file.lines])
     for (cells, column), text in zip(translated.texts(), texts, strict=True):
         cells[column] = text.translate(ONE_LINE)
-    data = "".join("\t".join(cells) + "\n" for cells in lines).encode()
+    data = "".join("\t".join(cells) + end for cells, end in zip(translated.lines, file.ends, strict=True)).encode()
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
     for one in (path, about_path(path)):
         remove_partials(one)
     with written_whole(path, "wb") as stream:
         stream.write(data)
-    about = {"lines": len(lines), "sha256": hashlib.sha256(data).hexdigest(), "provenance": provenance}
+    about = {"lines": len(file.lines), "sha256": hashlib.sha256(data).hexdigest(), "provenance": provenance}
     write_json(about_path(path), about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Setup:
     overwrite: bool
     """Whether what is there and was made otherwise is replaced."""
 
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """That of the engine, asked for once: it takes the checksums of large files."""
+        return self.workers.engine(self.decoding).provenance()
+
     @property
     def ranks(self) -> range:
         """1 for the best translation of each text, and so on."""
@@ -41,15 +47,14 @@ class Setup:
 
     def work_folder(self, beside: Path, source_lang: str, target_lang: str) -> WorkFolder:
         """Where sentences lie that were translated in this way."""
-        engine = self.workers.engine(self.decoding)
-        return WorkFolder(beside, way_of(source_lang, target_lang, engine, self.decoding))
+        return WorkFolder(beside, way_of(source_lang, target_lang, self.provenance, self.decoding))
 
     def asked(self, source_lang: str, target_lang: str, rank: int) -> dict[str, Any]:
         """What the provenance of the translations of a rank is held against: all that decides them but their source.
 
         The number of hypotheses that are kept decides nothing about one of them, and is left out.
         """
-        way = way_of(source_lang, target_lang, self.workers.engine(self.decoding), self.decoding)
+        way = way_of(source_lang, target_lang, self.provenance, self.decoding)
         del way["nbest"]
         return way | ({"hypothesis": rank} if rank > 1 else {})
 
