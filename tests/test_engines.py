@@ -195,6 +195,7 @@ def test_what_an_engine_says_of_itself(folders, name):
     assert (about["engine"], about["precision"]) == (name, "fp32")
     files = {path.name: sha256(path) for path in folders[name].iterdir() if path.name != "training.json"}
     assert about["translator"] == files
+    assert next(iter(about["translator"])) == ("model.safetensors" if name == "easynmt" else "model.pt")
     unknown = "tlh" if name == "easynmt" else "fr"
     with pytest.raises(InputError, match=f"does not know {unknown}; it knows .*de, .*en, .*ja"):
         engine.require(["en", unknown])

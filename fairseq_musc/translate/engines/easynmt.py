@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What makes a folder one of m2m_100, beside the weights.
 FILES = ("config.json", "vocab.json", "sentencepiece.bpe.model")
-WEIGHTS = "model.safetensors or pytorch_model.bin"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 #: Hypotheses that are scored at once: each takes a score for every word of the dictionary and each of its pieces.
 SCORED_AT_ONCE = 16
@@ -40,8 +40,8 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> EasyNMTEngi
             "the engine easynmt needs packages that are not here: pip install 'fairseq-musc[easynmt]'"
         ) from None
     missing = [name for name in FILES if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in WEIGHTS.split(" or ")):
-        missing.append(WEIGHTS)
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        missing.append(" or ".join(WEIGHTS))
     if missing:
         raise InputError(
             f"{folder} lacks {', '.join(missing)}; the engine easynmt takes a folder with the files of m2m_100 in "
@@ -137,6 +137,7 @@ class EasyNMTEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See :class:`fairseq_musc.translate.engine.Engine`."""
-        files = sorted(path for path in self.folder.iterdir() if path.is_file())
+        files = [path for path in self.folder.iterdir() if path.is_file()]
+        files.sort(key=lambda path: (path.name not in WEIGHTS, path.name))  # the weights first, as everywhere
         checksums = {path.name: sha256(path) for path in files}
         return {"engine": "easynmt", "translator": checksums, "precision": self.device.precision}
