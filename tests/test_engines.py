@@ -1,6 +1,7 @@
 """The engines behind one interface: the same sentences in the same order, and what fairseq-generate finds."""
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -242,3 +243,24 @@ def test_options_become_settings_or_are_all_refused_at_once():
         assert str(error.value).count("\n") == problems
     with pytest.raises(InputError, match="a beam of 5 holds no more than 5"):
         generation_from(argparse.Namespace(**{**vars(parser.parse_args([])), "nbest": 6}))
+
+
+def test_the_benchmark_prints_a_row_for_each_engine(folders, tmp_path, capsys):
+    path = Path(__file__).parents[1] / "benchmarks" / "translation.py"
+    spec = importlib.util.spec_from_file_location("translation_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark  # where dataclasses look for the types of their fields
+    spec.loader.exec_module(benchmark)
+    (tmp_path / "texts").write_text("\n".join([*SET, "", SET[0]]) + "\n", encoding="utf-8")
+    options = f"--translator {folders['fairseq']} --hugging-face {folders['easynmt']} --texts {tmp_path / 'texts'}"
+    options += " --source-lang en --target-lang de --cpu --beam 2 --max-len-b 18 --repeats 1 --limit 5"
+    assert benchmark.main([*options.split(), "--rows", "fairseq:fp32", "ctranslate2:fp32", "easynmt:fp32"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("5 sentences of texts, en -> de")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed[4:]]
+    assert [row[0] for row in cells] == ["fairseq, fp32", "ctranslate2, fp32", "easynmt, fp32"]
+    assert [(row[3], row[4]) for row in cells[:1]] == [("1.00", "0")]
+    assert cells[1][4] == "0"
+    assert all(float(row[2]) > 0 for row in cells)
+    assert benchmark.main([*options.split(), "--rows", "fairseq:int4"]) == 2
+    assert "'fairseq:int4' is no ENGINE:PRECISION" in capsys.readouterr().err
