@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 VENV ?= .venv
+# Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
+TESTERS ?= 2
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
@@ -29,8 +31,8 @@ venv: $(DONE)/project  ## the environment in .venv (VENV=path: elsewhere); nothi
 demo: venv  ## the whole way on made-up data, from raw files to the table (minutes)
 	@$(IN_VENV) scripts/demo.sh
 
-test: venv  ## the test suite
-	@$(IN_VENV) pytest -m "not long"
+test: venv  ## the test suite, in two processes (TESTERS=1: in one)
+	@$(IN_VENV) pytest -m "not long" --numprocesses $(TESTERS) --dist worksteal
 
 test-long: venv  ## the tests that take minutes each
 	@$(IN_VENV) pytest -m long

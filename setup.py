@@ -46,6 +46,8 @@ setup(
         "transformers>=4.57",
         "sentencepiece>=0.2",
         "sentencex>=1.0",
+        "protobuf>=4",  # transformers reads with it the SentencePiece models of encoders such as mDeBERTa
+        "PyYAML",
         "sacremoses>=0.1.1",
         "sacrebleu>=2.4",
         "bitarray",
@@ -58,6 +60,7 @@ setup(
     ],
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "datasets": ["datasets>=4.8", "pyarrow>=21"],
         "report": ["matplotlib>=3.9"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ctranslate2": ["ctranslate2>=4.8.5"],

@@ -37,6 +37,7 @@ VERBS = {
     "probe": Verb(
         "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
     ),
+    "export": Verb("fairseq_musc.huggingface.export", "checkpoint -> a folder that Hugging Face transformers loads"),
     "grid": Verb(
         "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"
     ),
@@ -44,6 +45,7 @@ VERBS = {
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
+    "score-translator": Verb("fairseq_musc.translate.score", "translator + aligned texts -> BLEU and chrF"),
     "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),
 }
 

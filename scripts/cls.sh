@@ -22,11 +22,11 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 case $size in
 tiny)
   seeds=${SEEDS:-1} jobs=${JOBS:-1}
-  translator=(--limit 800 --vocabulary 2000 --dim 32 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1
-    --dropout 0 --updates 20 --warmup 10 --lr 0.01 --max-tokens 2000 --held-out 2)
+  translator=(--limit 200 --vocabulary 1500 --dim 64 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1
+    --dropout 0 --label-smoothing 0 --updates 120 --warmup 20 --lr 0.01 --max-tokens 800 --held-out 2)
   decoding=(--beam 1 --longest 60 --max-len-b 6)
   encoder=(--vocab-size 2000 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64)
-  read=(--hold-out 20 --limit 40) length=32
+  read=(--hold-out 10 --limit 20) length=32
   training=(optimization.lr='[0.002]' optimization.max_epoch=2)
   ;;
 small)

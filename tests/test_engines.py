@@ -78,6 +78,14 @@ def test_fairseq_finds_what_fairseq_generate_finds(translator_folder, tmp_path, 
     assert len({hypotheses[0].text for hypotheses in found}) > 2, "sentences must differ, or their order is not tested"
 
 
+@pytest.mark.parametrize("decoding", [Decoding(5, 0, 18, nbest=5), Decoding(2, 1.2, 3), Decoding(1)], ids=str)
+def test_the_fast_search_finds_what_fairseqs_generator_does(translator_folder, decoding):
+    fast, plain = (Device(128, cpu=True, search=search) for search in ("fast", "fairseq"))
+    expected = hypotheses_by("fairseq", translator_folder, decoding, plain)
+    same(hypotheses_by("fairseq", translator_folder, decoding, fast), expected)
+    assert len({text for (text, _), *_ in expected}) > 2
+
+
 def test_the_defaults_are_those_of_fairseq_generate_and_a_limit_may_depend_on_the_length(translator_folder, tmp_path):
     flags = ["--max-len-a", "0.5", "--max-len-b", "1", "--batch-size", "1"]
     expected = by_command(translator_folder, tmp_path / "work", SET[:3], "en", "de", *flags)

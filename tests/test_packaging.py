@@ -110,13 +110,17 @@ def test_the_lists_pin_one_exact_version_each(name):
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
 
 
+#: The extras that requirements.txt has what they ask for.
+TESTED = ("ctranslate2", "datasets", "ray", "report", "slurm")
+
+
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
     lock, other = (
         {**pins("requirements.txt"), **pins("requirements-easynmt.txt")},
         pins("requirements-transformers5.txt"),
     )
     extras = setup_arguments["extras_require"]
-    from_extras = [asked for name in ("report", "slurm", "ctranslate2", "ray") for asked in extras[name]]
+    from_extras = [asked for name in TESTED for asked in extras[name]]
     for asked in map(Requirement, [*setup_arguments["install_requires"], *from_extras, extras["easynmt"][0]]):
         for pinned in filter(None, (lock[canonical(str(asked))], other.get(canonical(str(asked))))):
             assert asked.specifier.contains(str(pinned.specifier).removeprefix("==")), (asked, pinned)

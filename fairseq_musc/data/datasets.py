@@ -51,7 +51,7 @@ class Layout(NamedTuple):
     """How a raw file is written."""
 
     format: str
-    """A key of :data:`fairseq_musc.data.readers.READERS`."""
+    """A key of :data:`fairseq_musc.data.readers.READERS`, or of :data:`fairseq_musc.data.records.RECORDS`."""
     columns: Columns
     header: tuple[str, ...] = ()
     """The names of the columns where no line of the file has them."""
@@ -59,6 +59,10 @@ class Layout(NamedTuple):
     """Whether rows may end before the columns that are not read."""
     may_be_wrong: bool = False
     """Whether rows of other cells or labels are known to occur, so that they count as untranslated ones do."""
+    delimiter: str | None = None
+    """What stands between cells, if another than the format's own."""
+    records: bool = False
+    """Whether the format is one of ``RECORDS``, whose rows are named values."""
 
 
 class Files(NamedTuple):

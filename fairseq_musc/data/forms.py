@@ -19,14 +19,19 @@ TRANSLATIONS = ("T_trn_MT", "S_tst_MT")
 
 
 class RawFile(NamedTuple):
-    """A raw file that is there."""
+    """A raw file that is there, or what stands for one: a split of a dataset."""
 
     path: Path
+    """Where it is; of a split, what messages call it."""
     name: str
     """The path below its folder: what provenance calls it."""
     language: str
     layout: Layout
     translated_by: str = ""
+    where: tuple[tuple[str, str], ...] = ()
+    """Columns and the values that they have in the rows that count; all rows count if empty."""
+    split: tuple[str, str | None, str] | None = None
+    """For a split of a Hugging Face dataset: its name or folder, its configuration, and the split."""
 
 
 class Sought(NamedTuple):

@@ -176,11 +176,10 @@ def padded_batches(
     Yields:
         Which places of ``rows`` are in the batch, and the view: (B, L) tensors by the names of the encoder's arguments.
     """
-    from fairseq_musc.data.pairs import pad_view
+    from fairseq_musc.data.pairs import padded
 
     for places in by_length(corpus.sizes[rows], batch_size):
-        taken = rows[places]
-        view = pad_view([corpus.tokens[i] for i in taken], [corpus.first_lengths[i] for i in taken], info.pad)
+        view = padded(corpus.take(rows[places]), info.pad)
         if not info.token_types:
             del view["token_type_ids"]
         yield places, {key: tensor.to(device, non_blocking=True) for key, tensor in view.items()}

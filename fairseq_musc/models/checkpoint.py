@@ -26,6 +26,10 @@ class TrainedClassifier:
     seed: int
     training: Training | None
     """What it was trained with; None if version 0.1 saved it."""
+    encoder: str
+    """``model.pretrained`` of its training: a hub name, or a folder as seen from where it was trained."""
+    data: str
+    """The data-bin it was trained on, as seen from where it was trained."""
 
 
 def saved_model_config(path: str | Path) -> dict[str, Any]:
@@ -97,4 +101,6 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
         num_updates=state["optimizer_history"][-1]["num_updates"],
         seed=cfg.common.seed,
         training=training_of(cfg),
+        encoder=cfg.model.pretrained,
+        data=cfg.task.data,
     )

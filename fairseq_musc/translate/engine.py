@@ -28,6 +28,10 @@ ENGINES = {
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
+#: Who searches with fairseq's model: fairseq's own generator, or :mod:`fairseq_musc.translate.beam_search`, which finds
+#: the same. ``auto`` is the latter on a GPU.
+SEARCHES = ("auto", "fast", "fairseq")
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -54,6 +58,8 @@ class Device:
     precision: str = "fp32"
     """One of :data:`PRECISIONS`; int8 is CTranslate2's alone."""
     cpu: bool = False
+    search: str = "auto"
+    """One of :data:`SEARCHES`; the engine ``fairseq`` alone has a choice."""
 
 
 class Hypothesis(NamedTuple):
@@ -160,6 +166,13 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
         "ctranslate2 (default: %(default)s)",
     )
     group.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    group.add_argument(
+        "--search",
+        choices=SEARCHES,
+        default=device.search,
+        help="of the engine fairseq: its own generator, or a faster one that finds the same; auto is the fast one on a "
+        "GPU (default: %(default)s)",
+    )
 
 
 def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
@@ -172,7 +185,7 @@ def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
     decoding = Decoding(
         arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.longest, nbest, arguments.normalise
     )
-    device = Device(arguments.batch_tokens, arguments.precision, arguments.cpu)
+    device = Device(arguments.batch_tokens, arguments.precision, arguments.cpu, arguments.search)
     numbers = {
         "--beam": decoding.beam,
         "--longest": decoding.longest,

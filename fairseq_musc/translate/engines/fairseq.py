@@ -1,16 +1,20 @@
 """The published checkpoint through the beam search of ``fairseq-generate``, in this process and loaded once.
 
 What is translated, and what is found, is that of the command with the flags of the m2m_100 page (a test holds the two
-together); there are no files in between, and a folder serves every direction.
+together); there are no files in between, and a folder serves every direction. Who searches is a setting: fairseq's
+generator, which is the reference, or :mod:`fairseq_musc.translate.beam_search`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairseq_musc.errors import InputError
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints, check_pickled_classes
+from fairseq_musc.translate.ahead import ahead
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
 from fairseq_musc.translate.engines.pieces import Pieces, language_token
 from fairseq_musc.translate.fairseq_commands import generation_settings, quiet
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
     from fairseq.data import Dictionary
     from fairseq.models import FairseqEncoderDecoderModel
     from torch import Tensor
+
+    from fairseq_musc.translate.beam_search import BeamSearch
+
+logger = logging.getLogger(__name__)
+
+#: The language token and a piece: no sentence is translated into nothing.
+MIN_LEN = 2
 
 
 def open_engine(folder: Path, decoding: Decoding, device: Device) -> FairseqEngine:
@@ -39,6 +50,7 @@ class FairseqEngine:
     def __init__(self, translator: Translator, decoding: Decoding, device: Device):
         self.translator, self.decoding, self.device = translator, decoding, device
         self.model, self.dictionary, self.longest = load(translator, device)
+        self._fast = fast_search(self.model, self.longest, decoding, device)
         self._pieces = Pieces(translator)
         self.require = translator.require
         self.lengths = self._pieces.lengths
@@ -49,32 +61,43 @@ class FairseqEngine:
         """See :class:`fairseq_musc.translate.engine.Engine`."""
         self.require([source_lang, target_lang])
         prefix_token = self.dictionary.index(language_token(target_lang))
-        for batch in batches:
-            src_tokens, src_lengths = self.encode(batch, source_lang)
-            found = search(self.model, self.dictionary, src_tokens, src_lengths, prefix_token, self.decoding)
+        found: Iterator[list[list[tuple[list[int], float]]]]
+        if self._fast is None:
+            found = (self._by_fairseq(batch, source_lang, prefix_token) for batch in batches)
+        else:
+            rows = (self.numbers(batch, source_lang) for batch in batches)
+            found = ahead(self._fast.search_batches(rows, prefix_token), 4)
+        for of_batch in found:
             yield [
                 [
                     Hypothesis(self._pieces.decode((self.dictionary[i] for i in tokens), target_lang), score)
                     for tokens, score in hypotheses[: self.decoding.nbest]
                 ]
-                for hypotheses in found
+                for hypotheses in of_batch
             ]
+
+    def _by_fairseq(
+        self, batch: Sequence[str], source_lang: str, prefix_token: int
+    ) -> list[list[tuple[list[int], float]]]:
+        src_tokens, src_lengths = self.encode(batch, source_lang)
+        return search(self.model, self.dictionary, src_tokens, src_lengths, prefix_token, self.decoding)
+
+    def numbers(self, sentences: Sequence[str], source_lang: str) -> list[list[int]]:
+        """The tokens of each sentence: language token, pieces, end of sentence."""
+        first, index = self.dictionary.index(language_token(source_lang)), self.dictionary.index
+        return [[first, *map(index, pieces), self.dictionary.eos()] for pieces in self._pieces.encode(sentences)]
 
     def encode(self, sentences: Sequence[str], source_lang: str) -> tuple[Tensor, Tensor]:
         """The batch that the model reads.
 
         Returns:
-            ``src_tokens`` (sentences x longest): language token, pieces, end of sentence, padded at the left;
-            ``src_lengths`` (sentences), these included.
+            ``src_tokens`` (sentences x longest): the tokens of :meth:`numbers`, padded at the left; ``src_lengths``
+            (sentences).
         """
         import torch
         from fairseq.data.data_utils import collate_tokens
 
-        first, index = self.dictionary.index(language_token(source_lang)), self.dictionary.index
-        rows = [
-            torch.tensor([first, *map(index, pieces), self.dictionary.eos()])
-            for pieces in self._pieces.encode(sentences)
-        ]
+        rows = [torch.tensor(row) for row in self.numbers(sentences, source_lang)]
         src_tokens = collate_tokens(rows, self.dictionary.pad(), left_pad=True)
         src_lengths = torch.tensor([len(row) for row in rows])
         where = next(self.model.parameters()).device
@@ -113,12 +136,42 @@ def search(
         beam_size=decoding.beam,
         max_len_a=decoding.max_len_a,
         max_len_b=decoding.max_len_b,
-        min_len=2,  # the language token and a piece: no sentence is translated into nothing
+        min_len=MIN_LEN,
     )
     sample = {"net_input": {"src_tokens": src_tokens, "src_lengths": src_lengths}}
     prefix_tokens = src_tokens.new_full((len(src_tokens), 1), prefix_token)
     found = generator.generate([model], sample, prefix_tokens=prefix_tokens)
     return [[(h["tokens"].tolist(), h["score"].item()) for h in hypotheses] for hypotheses in found]
+
+
+def fast_search(
+    model: FairseqEncoderDecoderModel, longest: int, decoding: Decoding, device: Device
+) -> BeamSearch | None:
+    """The search that finds what :func:`search` does, or None if fairseq's is to be used.
+
+    Args:
+        model: where it is to be used, and in its precision.
+        longest: how many pieces of a sentence the model reads.
+        decoding, device: of the engine.
+
+    Raises:
+        InputError: it was asked for by name, and cannot search this model.
+    """
+    on_gpu = next(model.parameters()).is_cuda
+    if device.search == "fairseq" or (device.search == "auto" and not on_gpu):
+        return None
+    from fairseq_musc.translate.beam_search import BeamSearch, Limits
+
+    limits = Limits(decoding.beam, decoding.max_len_a, decoding.max_len_b, MIN_LEN)
+    # a single character can have more pieces than sentences are cut to
+    tokens = min(max(decoding.longest, 32), longest) + 2
+    try:
+        return BeamSearch(model, limits, longest=tokens, slots=512 if on_gpu else 32, nbest=decoding.nbest)
+    except InputError as error:
+        if device.search == "fast":
+            raise
+        logger.warning("%s\nfairseq's own generator is used", error)
+        return None
 
 
 def load(translator: Translator, device: Device) -> tuple[FairseqEncoderDecoderModel, Dictionary, int]:

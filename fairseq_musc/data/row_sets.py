@@ -1,0 +1,89 @@
+"""Holds files whose rows are the same rows against each other: ids, labels, and rows without a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fairseq_musc.data.datasets import Dataset
+from fairseq_musc.data.raw_files import RowSet, source_language_of
+from fairseq_musc.errors import InputError, raise_all
+
+
+def check_row_sets(row_sets: Sequence[RowSet], dataset: Dataset, missing: str) -> None:
+    """Holds the files of every row set against its first.
+
+    Raises:
+        InputError: the ids differ, or the labels of translated rows do, or a row has no text or translation, or is
+            wrongly populated, and ``missing`` is ``error``.
+    """
+    heading = "every row needs an id of its own; put the published files in place:"
+    if dataset.aligned:
+        heading = "the files of an aligned set need the same ids in the same order; put the published files in place:"
+    raise_all(heading, [problem for row_set in row_sets for problem in id_differences(row_set)])
+    if missing == "error" and (gaps := [gap for row_set in row_sets for gap in unusable_rows(row_set)]):
+        counts = " and ".join(
+            f"{len(row_set.dropped)} of {len(row_set.first.rows)}" for row_set in row_sets if row_set.dropped
+        )
+        where = "in all languages" if dataset.aligned else "where they are"
+        raise InputError.all_at_once(
+            "there are rows that were never translated (NS or nothing stands in place of a sentence):",
+            [*dict.fromkeys(gaps), f"to drop them {where} ({counts or 'no other'} rows): --missing drop"],
+        )
+    heading = "translations of one row need one label; put the published files in place:"
+    raise_all(heading, [problem for row_set in row_sets for problem in label_differences(row_set)])
+
+
+def unusable_rows(row_set: RowSet) -> Iterator[str]:
+    """One line a file with rows that cannot be used, and kind of such rows."""
+    for file in row_set.every_file:
+        if file.wrong:
+            yield f"{file.raw.path}:{file.wrong[0]}: the first wrongly populated row of {len(file.wrong)}"
+    for file in row_set.files.values():
+        if file.gaps:
+            line = file.rows[min(file.gaps)].line
+            yield f"{file.raw.path}:{line}: the first untranslated row of {len(file.gaps)}"
+    for (corpus, language), made in row_set.translations.items():
+        if made.gaps:
+            source = row_set.files[source_language_of(corpus, language)]
+            yield (
+                f"{made.checked.raw.path}: no translation of {len(made.gaps)} rows, the first "
+                f"{source.raw.path}:{source.rows[min(made.gaps)].line}"
+            )
+
+
+def id_differences(row_set: RowSet) -> Iterator[str]:
+    """One problem a file with no rows, an id that stands twice, another number of rows than the first, or other ids."""
+    first = row_set.first
+    for language, file in row_set.files.items():
+        path = file.raw.path
+        if not file.rows:
+            yield f"{path} has no rows in {language}"
+        seen: dict[str, int] = {}
+        for line, id_, _ in file.rows:
+            if seen.setdefault(id_, line) != line:
+                yield f"{path}:{line}: the id {id_!r} stands in line {seen[id_]} already"
+                break
+        if len(file.rows) != len(first.rows):
+            yield f"{path} has {len(file.rows)} rows, {first.raw.path} has {len(first.rows)}"
+        for head, other in zip(file.rows, first.rows, strict=False):
+            if head.id != other.id:
+                yield f"{path}:{head.line}: the id is {head.id!r}, in {first.raw.path}:{other.line} it is {other.id!r}"
+                break
+
+
+def label_differences(row_set: RowSet) -> Iterator[str]:
+    """One problem a file in which a row that is kept has another label than in the first."""
+    first = row_set.first
+    dropped = row_set.dropped
+    for file in row_set.files.values():
+        different = [
+            (head, other)
+            for place, (head, other) in enumerate(zip(file.rows, first.rows, strict=True))
+            if head.label != other.label and place not in dropped
+        ]
+        if different:
+            head, other = different[0]
+            yield (
+                f"{file.raw.path}:{head.line}: the label is {head.label!r}, in {first.raw.path}:{other.line} it is "
+                f"{other.label!r} (the first of {len(different)} such rows)"
+            )

@@ -1,0 +1,232 @@
+"""What is in a user's own data set: its rows by split, language and label, and what reading makes of them.
+
+From an :class:`~fairseq_musc.data.own.OwnData` it makes what reading works on: a
+:class:`~fairseq_musc.data.datasets.Dataset`, and for each corpus its raw files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset, Files, Form
+from fairseq_musc.data.forms import RawFile, Sought
+from fairseq_musc.data.own import LANGUAGE, OwnData
+from fairseq_musc.data.own_files import Place, places, spellings_of
+from fairseq_musc.data.reading import CORPUS_OF
+from fairseq_musc.data.records import as_text, cell, opened
+from fairseq_musc.errors import InputError, raise_all
+
+
+class Kind(NamedTuple):
+    """What rows are counted by."""
+
+    place: Place
+    split: str
+    """One of the three, or what the column of the splits says."""
+    language: str
+    """As the data spell it."""
+    label: str
+    """Empty for none."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in the files."""
+
+    own: OwnData
+    rows: Counter[Kind]
+    classes: Sequence[str]
+    """The labels in class order, where the data say them."""
+
+
+def survey(own: OwnData) -> Survey:
+    """Reads every file once and counts its rows by split, language and label.
+
+    Raises:
+        InputError: files are not there or cannot be read; all at once.
+    """
+    rows: Counter[Kind] = Counter()
+    classes: list[str] = []
+    problems: list[str] = []
+    for place in places(own):
+        try:
+            raw = RawFile(place.path, "", SOURCE_LANGUAGE, own.layout, split=place.part)
+            told = [name for name in (own.split_column, own.language_column) if name]
+            records = opened(raw, [*raw.layout.columns.names, *told])
+            classes = classes or list(records.classes.get(own.label_column, ()))
+            for _, values in records.rows:
+                label = cell(own.label_column, values)
+                split = _told(values, own.split_column) if place.split is None else place.split
+                language = _told(values, own.language_column) if place.language is None else place.language
+                rows[Kind(place, split, language, label if isinstance(label, str) else "")] += 1
+        except OSError as error:
+            problems.append(f"{place.path} cannot be read: {error.strerror or error}")
+        except InputError as error:
+            problems += str(error).split("\n")
+    raise_all("the files cannot be read:", [*dict.fromkeys(problems)])
+    return Survey(own, rows, classes)
+
+
+def _told(values: Mapping[str, Any], column: str | None) -> str:
+    """What a column says of a row; empty for nothing, or what is no text."""
+    assert column is not None
+    text = as_text(values[column])
+    return text if isinstance(text, str) else ""
+
+
+# --- what is made of it ----------------------------------------------------------------------------------------------
+
+#: Split to language to the places where such rows lie, and by which values of which columns they are told there.
+Lying = dict[str, dict[str, dict[Place, tuple[tuple[str, str], ...]]]]
+
+
+def found_in(surveyed: Survey) -> tuple[Dataset, dict[str, Sought], list[str]]:
+    """The data set, its files by corpus, and notes on what is left out.
+
+    Raises:
+        InputError: languages or labels are unclear, or there are no rows of a split; all at once.
+    """
+    own = surveyed.own
+    codes = codes_of(surveyed)
+    lying = rows_lie(surveyed, codes)
+    labels = own.labels or labels_of(surveyed, codes)
+    problems = [*unclear_languages(codes)]
+    if not problems:  # without languages no rows are found
+        problems = [*unclear_labels(own, labels), *no_rows(own, lying)]
+    raise_all(f"{own.called} cannot be read as it is:", problems)
+
+    languages = sorted(
+        {xx for of_split in lying.values() for xx in of_split}, key=lambda xx: (xx != SOURCE_LANGUAGE, xx)
+    )
+    common = common_folder(own, surveyed)
+    form = Form("own", {CORPUS_OF[split]: Files("{file}", split, own.layout) for split in own.read_splits})
+    found = {}
+    for split, of_split in lying.items():
+        there = {
+            xx: RawFile(place.path, os.path.relpath(place.path, common), xx, own.layout, where=where, split=place.part)
+            for xx in languages
+            if xx in of_split and (xx == SOURCE_LANGUAGE or split != "train" or reads_train_of_others(own))
+            for place, where in of_split[xx].items()
+        }
+        names = {xx: raw.name for xx, raw in there.items()}
+        files = form.files[CORPUS_OF[split]]
+        found[CORPUS_OF[split]] = Sought(form, files, ", ".join(dict.fromkeys(names.values())), names, there, [])
+    dataset = Dataset(own.called, tuple(labels), tuple(languages), (form,), rows={}, aligned=own.aligned)
+    return dataset, found, [*left_out(surveyed, codes)]
+
+
+def split_of(own: OwnData, kind: Kind) -> str | None:
+    """Which of the three splits rows are of; None for another."""
+    if kind.place.split is not None:
+        return kind.place.split
+    return next((split for split in own.read_splits if kind.split in spellings_of(own, split)), None)
+
+
+def codes_of(surveyed: Survey) -> dict[str, str]:
+    """How the data spell the languages that are read, to their codes."""
+    said = surveyed.own.languages
+    if not said:
+        return {kind.language: kind.language for kind in surveyed.rows}
+    # a file whose language was said with it (de=FILE), or that is English as nothing is said, has its code
+    return {**{code: code for code in said}, **{spelled: code for code, spelled in said.items()}}
+
+
+def rows_lie(surveyed: Survey, codes: Mapping[str, str]) -> Lying:
+    """Where the rows that are read lie."""
+    own = surveyed.own
+    lying: Lying = {split: {} for split in own.read_splits}
+    for kind in surveyed.rows:
+        split = split_of(own, kind)
+        if split in lying and kind.language in codes:
+            where = [(own.split_column or "", kind.split)] if kind.place.split is None else []
+            where += [(own.language_column or "", kind.language)] if kind.place.language is None else []
+            lying[split].setdefault(codes[kind.language], {})[kind.place] = tuple(where)
+    return lying
+
+
+def unclear_languages(codes: Mapping[str, str]) -> Iterator[str]:
+    """A problem if languages are spelled in a way that does not tell their codes."""
+    unclear = sorted(code for code in codes.values() if not LANGUAGE.fullmatch(code))
+    if unclear:
+        known = [code for code in codes.values() if LANGUAGE.fullmatch(code)]
+        example = " ".join([*known, *(f"XX={each or 'SPELLED'!r}" for each in unclear)])
+        yield (
+            f"languages are spelled {', '.join(map(repr, unclear))}; say which codes these are, with {SOURCE_LANGUAGE} "
+            f"among them: --languages {example}"
+        )
+
+
+def labels_of(surveyed: Survey, codes: Mapping[str, str]) -> list[str]:
+    """The labels of the training rows in class order: as the data say it, else numbers by value, texts by alphabet."""
+    own = surveyed.own
+    kinds = [kind for kind in surveyed.rows if split_of(own, kind) == "train" and kind.language in codes]
+    each = {kind.label for kind in kinds if kind.label}
+    if each <= {*surveyed.classes}:
+        return [*surveyed.classes]
+    return sorted(each, key=int) if all(re.fullmatch("-?[0-9]+", label) for label in each) else sorted(each)
+
+
+def unclear_labels(own: OwnData, labels: Sequence[str]) -> Iterator[str]:
+    """A problem if there are too few labels to tell apart, or so many that they are none."""
+    if len(labels) < 2:
+        there = f"the label {labels[0]!r} alone" if labels else "no label"
+        yield f"the training rows have {there} in {own.label_column}; two or more are needed"
+    if len(labels) > MOST_LABELS and not own.labels:
+        examples = ", ".join(map(repr, labels[:3]))
+        yield (
+            f"the training rows have {len(labels)} labels in {own.label_column} ({examples}, ...); is it the column of "
+            "the labels? If so, name them all with --labels"
+        )
+
+
+#: More labels than this are taken for a mistake, unless they were said.
+MOST_LABELS = 200
+
+
+def no_rows(own: OwnData, lying: Lying) -> Iterator[str]:
+    """Splits and languages without the rows that they need, and rows of one split and language in several files."""
+    for code, spelled in own.languages.items():
+        if not any(code in of_split for of_split in lying.values()):
+            yield f"there are no rows in {code}" + (f", spelled {spelled!r}" if spelled != code else "")
+    for split, of_split in lying.items():
+        if SOURCE_LANGUAGE not in of_split and split != "test":
+            there = f"in {', '.join(of_split)} alone" if of_split else "in no language"
+            yield f"there are {split} rows {there}; rows in {SOURCE_LANGUAGE} are needed"
+        elif not of_split:
+            yield f"there are no {split} rows"
+        for language, lie in of_split.items():
+            if len(lie) > 1:
+                paths = " and ".join(str(place.path) for place in lie)
+                yield (
+                    f"the {split} rows in {language} lie in {paths}; put them into one file, or read their folder with "
+                    "--format datasets"
+                )
+
+
+def reads_train_of_others(own: OwnData) -> bool:
+    """Whether training rows of other languages count: as T_trn, or to hold rows out in every language."""
+    return not own.aligned or own.hold_out is not None or own.hold_out_test is not None
+
+
+def left_out(surveyed: Survey, codes: Mapping[str, str]) -> Iterator[str]:
+    """A note for each split and language whose rows are not read."""
+    counts: dict[str, int] = defaultdict(int)
+    for kind, count in surveyed.rows.items():
+        if kind.language not in codes:
+            counts[f"in the language {kind.language!r}"] += count
+        elif split_of(surveyed.own, kind) is None:
+            counts[f"of the split {kind.split!r}"] += count
+    return (f"{count:,} rows {what} were left out" for what, count in counts.items())
+
+
+def common_folder(own: OwnData, surveyed: Survey) -> str:
+    """From where provenance names files, so that no path of a machine stands there."""
+    paths = {kind.place.path for kind in surveyed.rows}
+    if own.format == "datasets" and not any(path.is_absolute() for path in paths):
+        return "."
+    return os.path.commonpath([path.absolute().parent for path in paths])

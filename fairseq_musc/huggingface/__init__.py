@@ -1,0 +1,1 @@
+"""What goes to the Hugging Face ecosystem: a trained classifier as a folder that transformers loads by itself."""
