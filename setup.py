@@ -56,6 +56,7 @@ setup(
         "scikit-learn",
         "scipy",
         "tqdm>=4.66",
+        "filelock>=3.24",  # earlier ones wait for ever where a file system has no locks
     ],
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
@@ -63,6 +64,7 @@ setup(
         "report": ["matplotlib>=3.9"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ctranslate2": ["ctranslate2>=4.8.5"],
+        "ray": ["ray>=2.40"],
         "easynmt": ["easynmt>=2.0.2", "transformers<5"],
     },
     entry_points={"console_scripts": ["fairseq-musc=fairseq_musc.cli:main"]},

@@ -15,10 +15,11 @@ from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
-from fairseq_musc.data.corpus import CORPORA, are_views, languages_of, translator_of
+from fairseq_musc.data.corpus import CORPORA, are_views, languages_of
 from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus, read_about
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
+from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
@@ -279,6 +280,21 @@ class MuscTask(FairseqTask):
             }
         return {"corpora": list(self.cfg.train_corpora), "paired": self.paired, "files": files}
 
+    def warn_of_translators(self) -> None:
+        """Logs a warning if validation is on translations by another translator than training."""
+
+        def translators(groups: list[tuple[str, list[tuple[str, str]]]]) -> list[str]:
+            corpora = {corpus for _, corpora in groups for corpus in corpora}
+            return [
+                name
+                for corpus in sorted(corpora)
+                if (name := translator_of(read_about(self.cfg.data, *corpus)["provenance"]))
+            ]
+
+        warning = mismatch(translators(self.training_groups), translators(self.validation_groups), "validated on")
+        if warning:
+            logger.warning(warning)
+
     @said_plainly
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> MuscClassifier:
         """Builds the model, after noting in its config all that rebuilding it needs.
@@ -296,6 +312,7 @@ class MuscTask(FairseqTask):
             cfg.labels = list(self.info.labels)
             cfg.tokenizer_fingerprint = self.info.fingerprint
             cfg.trained_on = json.dumps(self.trained_on(), sort_keys=True)
+            self.warn_of_translators()
         model = super().build_model(cfg, from_checkpoint)
         assert isinstance(model, MuscClassifier)
         self.packed = model.packed

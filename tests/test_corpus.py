@@ -12,7 +12,6 @@ from fairseq_musc.data.corpus import (
     check_aligned,
     escape,
     read_corpus,
-    translator_of,
     unescape,
     write_corpus,
 )
@@ -93,11 +92,3 @@ def test_alignment_says_both_numbers_or_the_row():
         check_aligned("a", ["1", "2"], "b", ["1"])
     with pytest.raises(InputError, match=r"row 2 has id '2' in a and '3' in b"):
         check_aligned("a", ["1", "2"], "b", ["1", "3"])
-
-
-def test_a_signature_names_the_weights_of_any_engine():
-    fairseq = {"engine": "fairseq", "translator": {"model.pt": "0123456789abcdef", "spm.128k.model": "f" * 64}}
-    easynmt = {"engine": "easynmt", "translator": {"model.safetensors": "0123456789abcdef", "vocab.json": "f" * 64}}
-    assert translator_of(fairseq) == "fairseq with model.pt (SHA-256 0123456789ab)"
-    assert translator_of(easynmt) == "easynmt with model.safetensors (SHA-256 0123456789ab)"
-    assert translator_of({"read": "by hand"}) is None

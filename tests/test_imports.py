@@ -43,7 +43,7 @@ WITH_MODELS = {"predict", "probe"}
 #: The rooms of fairseq_musc.data that come before a tokenizer.
 WITHOUT_MODELS = (
     *("align", "corpus", "datasets", "forms", "hub", "own", "own_files", "raw_files", "read", "readers", "reading"),
-    *("records", "row_sets", "survey"),
+    *("records", "row_sets", "survey", "translators"),
 )
 
 
@@ -56,7 +56,7 @@ WITHOUT_MODELS = (
             for path in sorted((ROOT / "fairseq_musc" / "evaluate").glob("*.py"))
             if path.stem not in WITH_MODELS
         ),
-        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "version")),
+        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "progress", "version")),
         *(f"fairseq_musc/demo/{name}.py" for name in ("grammar", "write")),
         "fairseq_musc/experiments/hyperparameters.py",
     ],

@@ -114,7 +114,7 @@ def test_the_lists_pin_one_exact_version_each(name):
 
 
 #: The extras that requirements.txt has what they ask for.
-TESTED = ("ctranslate2", "datasets", "report", "slurm")
+TESTED = ("ctranslate2", "datasets", "ray", "report", "slurm")
 
 
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, languages_of, translator_of
+from fairseq_musc.data.corpus import CORPORA, languages_of
+from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
+from fairseq_musc.progress import say
 from fairseq_musc.version import __version__
 
 if TYPE_CHECKING:
@@ -74,8 +76,11 @@ def run(arguments: argparse.Namespace) -> None:
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     checkpoint_sha256 = sha256(arguments.checkpoint)
     corpora = [open_corpus(arguments.data, *which) for which in wanted]
+    translators = [translator_of(corpus.about["provenance"]) for corpus in corpora]
+    if trained.training and (warning := mismatch(trained.training.translators, translators, "predicting")):
+        say(f"warning: {warning}")
     with progress_bar(sum(map(len, corpora))) as bar:
-        for corpus in corpora:
+        for corpus, translator in zip(corpora, translators, strict=True):
             signature = Signature(
                 dataset=info.dataset,
                 corpus=corpus.name,
@@ -87,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
                 update=trained.num_updates,
                 seed=trained.seed,
                 version=__version__,
-                translator=translator_of(corpus.about["provenance"]),
+                translator=translator,
                 training=trained.training,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}")
