@@ -52,6 +52,7 @@ setup(
         "sacrebleu>=2.4",
         "bitarray",
         "regex",
+        "langcodes>=3.4",
         "cffi",
         "scikit-learn",
         "scipy",

@@ -27,6 +27,9 @@ class Verb(NamedTuple):
 VERBS = {
     "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
     "translate": Verb("fairseq_musc.translate.corpora", "corpora -> machine-translated corpora (MT, BT)"),
+    "check-translations": Verb(
+        "fairseq_musc.translate.check", "machine-translated corpora -> what looks wrong in them"
+    ),
     "binarize": Verb("fairseq_musc.data.binarize", "corpora -> data-bin"),
     "predict": Verb("fairseq_musc.evaluate.predict", "checkpoint + data-bin -> predictions tables"),
     "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
