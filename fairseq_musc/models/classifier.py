@@ -138,13 +138,13 @@ class MuscClassifier(BaseFairseqModel):
             nn.init.normal_(layer.weight, std=getattr(encoder.config, "initializer_range", 0.02))
             nn.init.zeros_(layer.bias)
         self.mixed_module = self._module_to_mix_at(cfg.mix_at)
-        self.computed_in = PRECISIONS[cfg.precision]
         reason = why_not_packed(encoder)
         self.packed = cfg.packed and reason is None
         if cfg.packed and reason is not None:
             logger.warning("rows are padded for the encoder, which is slower: %s", reason)
         # In a tuple, so that torch does not take it for a part with parameters of its own.
-        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, self.computed_in, cfg.compile),)
+        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, compile=cfg.compile),)
+        self.compute_in(cfg.precision)
 
     @classmethod
     def build_model(cls, cfg: MuscClassifierConfig, task: Any) -> "MuscClassifier":
@@ -159,6 +159,11 @@ class MuscClassifier(BaseFairseqModel):
         else:
             encoder = encoder_from_pretrained(cfg.pretrained, cfg.attn_implementation)
         return cls(encoder, len(cfg.labels), cfg)
+
+    def compute_in(self, precision: str | None) -> None:
+        """Lets the encoder compute in another type, a key of :data:`PRECISIONS`; parameters stay as they are."""
+        self.computed_in = PRECISIONS[precision]
+        self._packed_encoder[0].dtype = self.computed_in
 
     def _module_to_mix_at(self, mix_at: str) -> str:
         words = self.encoder.get_input_embeddings()
