@@ -80,7 +80,7 @@ def translator_of(provenance: dict[str, Any]) -> str | None:
         return None
     checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
     named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
-    return f"{provenance['engine']} with {named}"
+    return f"{provenance['engine']} with {named}" if named else str(provenance["engine"])
 
 
 class Row(NamedTuple):
