@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
+    "init": Verb("fairseq_musc.data.init", "data of your own -> a description for read, and a recipe"),
     "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
     "translate": Verb("fairseq_musc.translate.corpora", "corpora -> machine-translated corpora (MT, BT)"),
     "binarize": Verb("fairseq_musc.data.binarize", "corpora -> data-bin"),
