@@ -1,9 +1,5 @@
 """The published checkpoint through CTranslate2: for CPUs, and for arithmetic in int8.
 
-The checkpoint is converted once, by CTranslate2's own converter for fairseq, into a folder that is named after what it
-was made from: in ``$FAIRSEQ_MUSC_CACHE`` if that is set, else in the folder of the translator, or, where that cannot be
-written to, in ``~/.cache/fairseq-musc``.
-
 Its beam search is fairseq's but for two things, which are mended here, so that in fp32 the same is found with the same
 scores: the score leaves out the log-probability of the language token, which decides between hypotheses of different
 lengths; and a hypothesis that reaches the limit of its length does not pay for ending there.
@@ -11,33 +7,24 @@ lengths; and a hypothesis that reaches the limit of its length does not pay for 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import folder_written_whole, write_json
-from fairseq_musc.safe_loading import allow_fairseq_checkpoints, check_pickled_classes
+from fairseq_musc.safe_loading import check_pickled_classes
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
+from fairseq_musc.translate.engines.ctranslate2_model import COMPUTE_TYPES, POSITIONS, converted
 from fairseq_musc.translate.engines.pieces import Pieces, language_token
-from fairseq_musc.translate.fairseq_commands import quiet
 from fairseq_musc.translate.release import Translator, open_translator
 
 if TYPE_CHECKING:
     from ctranslate2 import AsyncScoringResult, AsyncTranslationResult
 
-#: What CTranslate2 calls the precisions.
-COMPUTE_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
-
 #: Pieces that a thread of a CPU translates at once; larger parts were slower and smaller ones no faster.
 PART = 1024
-
-#: How many positions either side of the converted model has.
-POSITIONS = "positions.json"
 
 
 def open_engine(folder: Path, decoding: Decoding, device: Device) -> CTranslate2Engine:
@@ -156,51 +143,3 @@ class Search(NamedTuple):
     """The pieces of a translation at most, language token included."""
     found: list[AsyncTranslationResult]
     prefix_scores: list[AsyncScoringResult]
-
-
-def converted(translator: Translator, compute_type: str) -> Path:
-    """The folder with the translator in CTranslate2's format; made if it is not there."""
-    made_from = [translator.sha256[path.name] for path in (translator.checkpoint, translator.model_dict)]
-    name = f"ctranslate2-{compute_type}-{hashlib.sha256(''.join(made_from).encode()).hexdigest()[:16]}"
-    beside = translator.checkpoint.parent
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairseq-musc"
-    given = os.environ.get("FAIRSEQ_MUSC_CACHE")
-    folders = [Path(given)] if given else [beside, home]
-    for folder in folders:
-        if (folder / name).is_dir():
-            return folder / name
-    path = (folders[0] if given or os.access(beside, os.W_OK) else home) / name
-    try:
-        with folder_written_whole(path) as partial:
-            convert(translator, compute_type, partial)
-    except OSError:
-        if not path.is_dir():  # else another process was faster
-            raise
-    return path
-
-
-def convert(translator: Translator, compute_type: str, folder: Path) -> None:
-    """Writes the translator in CTranslate2's format, and how many positions it has."""
-    from ctranslate2.converters import FairseqConverter
-
-    class Converter(FairseqConverter):
-        def _load(self) -> Any:
-            spec = super()._load()
-            self.positions = {
-                "source": len(spec.encoder.position_encodings.encodings),
-                "target": len(spec.decoder.position_encodings.encodings),
-            }
-            return spec
-
-    allow_fairseq_checkpoints()  # the converter leaves torch's safe loader on
-    language = translator.languages[0]  # the task wants a direction; the model and the dictionary know them all
-    converter = Converter(
-        str(translator.checkpoint),
-        str(translator.checkpoint.parent),
-        source_lang=language,
-        target_lang=language,
-        fixed_dictionary=str(translator.model_dict),
-    )
-    with quiet("ctranslate2"):
-        converter.convert(str(folder), quantization=compute_type, force=True)
-    write_json(folder / POSITIONS, converter.positions)
