@@ -14,6 +14,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials, sha256, write_json, written_whole
 from fairseq_musc.progress import say
 from fairseq_musc.translate.provenance import circumstances, difference
+from fairseq_musc.translate.retranslation import flaws_in, told
 from fairseq_musc.translate.texts import Setup, translate_texts
 
 #: What a cell cannot hold without being two.
@@ -103,16 +104,18 @@ def translate_file(file: TextFile, output: Path, source_lang: str, target_lang: 
     if translated is None:
         say(f"{output}: written by another process")
         return
+    say(f"{source_lang} -> {target_lang}: {translated.told()}")
     with translated.ending(lambda: not missing()) as ours, translated.folder.failing_plainly():
         for rank in missing() if ours else ():
             about = {
                 **asked[rank],
                 "nbest": setup.decoding.nbest,
                 **circumstances(setup.engine, setup.device),
-                "counts": translated.plan.counts,
+                "flaws": flaws_in(texts, translated.texts(rank), source_lang, target_lang),
+                "counts": translated.counts,
             }
             write_file(path_of(output, rank), file, translated.texts(rank), about)
-            say(f"{path_of(output, rank)}: {len(file.lines)} lines")
+            say(f"{path_of(output, rank)}: {len(file.lines)} lines, {told(about['flaws'])}")
     if left := translated.clear():
         say(f"{left} chunks of other files stay in {translated.folder.path}")
 
