@@ -218,6 +218,21 @@ def test_what_is_there_is_taken_by_a_run_with_other_corpora_and_other_chunks(tmp
     assert not (folder / ".translate").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--retranslate"]])
+def test_what_a_run_left_that_was_killed_behind_its_last_file_goes(tmp_path, begun, monkeypatch, more):
+    folder, _ = begun
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "clear", lambda *_: 0)  # it does not come to this
+        assert main([*command(tmp_path, folder), *more]) == 0
+    before = rows_of(result(folder))
+    assert list(folder.glob(".translate/*/*.jsonl"))
+    fake_engine.translated.clear()
+    assert main([*command(tmp_path, folder), *more]) == 0
+    assert fake_engine.translated == []
+    assert not (folder / ".translate").exists()
+    assert rows_of(result(folder)) == before
+
+
 def test_other_settings_take_nothing_from_an_unfinished_run(tmp_path, begun):
     folder, files = begun
     there = sentences_in(files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +82,30 @@ def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> 
     for corpus in kept:
         say(f"{corpus} is there, made in the same way; it is kept")
     source_lang, target_lang = wanted[0].direction
-    sources = {corpus: read_source(folder, corpus) for corpus in to_make}
-    if not sources and not setup.work_folder(folder, source_lang, target_lang).path.exists():
+    if not to_make:
+        setup.clean_up(folder, source_lang, target_lang, lambda: texts_of(read_sources(folder, kept)))
         return
+    sources = read_sources(folder, to_make)
     translated = translate_texts(texts_of(sources), source_lang, target_lang, folder, setup, lambda: not missing())
     if translated is None:
         say(f"{', '.join(map(str, to_make))}: written by another process")
         return
-    if sources:
-        say(f"{source_lang} -> {target_lang}: {translated.told()}")
+    say(f"{source_lang} -> {target_lang}: {translated.told()}")
     with translated.ending(lambda: not missing()) as ours:
         if ours:
             write_corpora(folder, sources, missing(), translated, setup)
+        else:
+            say(f"{', '.join(map(str, to_make))}: written by another process")
     if translated.clear():
         # a run that was killed while it wrote the corpora has left those of its chunks that belong to what is kept
-        texts = texts_of({corpus: read_source(folder, corpus) for corpus in kept})
+        texts = texts_of(read_sources(folder, kept))
         if left := translated.clear(setup.plan(texts, source_lang, target_lang).sentences):
-            say(f"{left} chunks of other corpora stay in {translated.folder.path}")
+            say(f"{left} chunks of other corpora stay in {translated.folder.path.parent}")
+
+
+def read_sources(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, Corpus]:
+    """Corpora to make, and the one that each is made from."""
+    return {corpus: read_source(folder, corpus) for corpus in wanted}
 
 
 def texts_of(sources: Mapping[MadeCorpus, Corpus]) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fairseq_musc.translate.engine import Hypothesis
 from fairseq_musc.translate.job import Task
-from fairseq_musc.translate.quality import FLAWS, flaws
+from fairseq_musc.translate.quality import FLAWS, flaws, tally
 
 #: By how much the beam is wider the second time.
 FACTOR = 2
@@ -81,8 +80,7 @@ def flaws_of_some(
 def flaws_in(sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str) -> dict[str, int]:
     """How many texts there are, how many are ``flawed``, and how many have each of the :data:`FLAWS`."""
     found = flaws_of_each(sources, translations, source_lang, target_lang)
-    counts = Counter(name for names in found for name in names)
-    return {"texts": len(found), "flawed": sum(map(bool, found)), **{name: counts[name] for name in FLAWS}}
+    return {"texts": len(found), **tally(found)}
 
 
 def told(counts: Mapping[str, int]) -> str:

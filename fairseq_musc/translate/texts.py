@@ -58,6 +58,19 @@ class Setup:
         task = Task(source_lang, target_lang, self.decoding, self.device)
         return wider(task) if again else task
 
+    def clean_up(self, beside: Path, source_lang: str, target_lang: str, texts: Callable[[], Sequence[str]]) -> None:
+        """Takes away what a run has left that was killed behind its last file, if there is anything.
+
+        Args:
+            texts: gives those that are all translated and written.
+        """
+        folders = [self.work_folder(beside, source_lang, target_lang, again) for again in (False, True)]
+        left = [folder for folder in folders if folder.path.exists()]
+        done = set(self.plan(texts(), source_lang, target_lang).sentences) if left else ()
+        for folder in left:
+            folder.known()
+            folder.clear(done)
+
     def asked(self, source_lang: str, target_lang: str, rank: int) -> dict[str, Any]:
         """What the provenance of the translations of a rank is held against: all that decides them but their source.
 
