@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 VERBS = {
     "init": Verb("fairseq_musc.data.init", "data of your own -> a description for read, and a recipe"),
     "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
-    "translate": Verb("fairseq_musc.translate.corpora", "corpora -> machine-translated corpora (MT, BT)"),
+    "translate": Verb("fairseq_musc.translate.translate", "corpora, or a text file -> translated ones (MT, BT)"),
     "check-translations": Verb(
         "fairseq_musc.translate.check", "machine-translated corpora -> what looks wrong in them"
     ),
