@@ -8,6 +8,7 @@ import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is imported: kernels run on the CPU
 
 
 class TinyWorld(NamedTuple):
