@@ -196,7 +196,7 @@ def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads:
         value = way.of_whole(qkv, of_k, 0.0)
         of_few = way.of_parts(q, kv, of_one, of_k, 0.0)
         gradients = (*torch.autograd.grad(value, qkv, whole), *torch.autograd.grad(of_few, (q, kv), few))
-        results.append([value, of_few, *gradients])
+        results.append([value.detach(), of_few.detach(), *gradients])
     for got, expected in zip(*results, strict=True):
         error = float((got.float() - expected.float()).norm() / expected.float().norm())
         if not error <= TOLERANCES[dtype]:
@@ -207,13 +207,13 @@ def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads:
         alike = torch.stack([torch.zeros_like(v), torch.zeros_like(v), v], 1).requires_grad_()
         return attention.of_whole(alike, of_k, 0.5), alike
 
-    ones, _ = dropped(torch.ones_like(whole))
-    if not 0.9 < float(ones.float().mean()) < 1.1 or float(ones.float().std()) < 1e-2:
-        raise ArithmeticError(f"dropout takes the mean from 1 to {float(ones.float().mean()):.2f}")
+    ones = dropped(torch.ones_like(whole))[0].detach().float()
+    if not 0.9 < float(ones.mean()) < 1.1 or float(ones.std()) < 1e-2:
+        raise ArithmeticError(f"dropout takes the mean from 1 to {float(ones.mean()):.2f}")
     # What is dropped forward is dropped back: the values enter linearly.
     v = random(tokens).detach()
     value, alike = dropped(v)
     (gradient,) = torch.autograd.grad(value, alike, whole)
-    forward, back = ((a.float() * b.float()).sum() for a, b in ((value, whole), (gradient[:, 2], v)))
-    if not float((forward - back).abs() / (value.float() * whole.float()).norm()) <= 5 * TOLERANCES[dtype]:
+    forward, back = value.detach().float() * whole.float(), gradient[:, 2].float() * v.float()
+    if not float((forward.sum() - back.sum()).abs() / forward.norm()) <= 5 * TOLERANCES[dtype]:
         raise ArithmeticError("its gradient drops other weights than its values")
