@@ -13,6 +13,8 @@ from fairseq_musc.errors import InputError, raise_all
 
 #: From texts, their language and the language wanted to as many texts in the same order.
 Translate = Callable[[Sequence[str], str, str], Sequence[str]]
+#: What stands in a provenance for the engine of translations that were handed over.
+GIVEN = "translations that were given"
 
 
 class FolderTranslator:
@@ -73,7 +75,7 @@ def provenance_of(translate: Translate | None, source: str, target: str) -> dict
     """What stands beside a corpus that was translated: by a folder, a function, or somebody else if None."""
     if isinstance(translate, FolderTranslator):
         return translate.provenance(source, target)
-    name = "translations that were given" if translate is None else getattr(translate, "__qualname__", repr(translate))
+    name = GIVEN if translate is None else getattr(translate, "__qualname__", repr(translate))
     return {"engine": name, "translator": {}, "source_language": source, "target_language": target}
 
 
