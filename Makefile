@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 VENV ?= .venv
+# Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
+TESTERS ?= 2
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
@@ -29,8 +31,8 @@ venv: $(DONE)/project  ## the environment in .venv (VENV=path: elsewhere); nothi
 demo: venv  ## the whole way on made-up data, from raw files to the table (minutes)
 	@$(IN_VENV) scripts/demo.sh
 
-test: venv  ## the test suite
-	@$(IN_VENV) pytest -m "not long"
+test: venv  ## the test suite, in two processes (TESTERS=1: in one)
+	@$(IN_VENV) pytest -m "not long" --numprocesses $(TESTERS) --dist worksteal
 
 test-long: venv  ## the tests that take minutes each
 	@$(IN_VENV) pytest -m long
@@ -89,9 +91,13 @@ $(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
 	fi
 	@touch $@
 
+$(DONE)/easynmt: requirements-easynmt.txt $(DONE)/requirements
+	@$(PIP) install --quiet --no-deps --no-build-isolation --requirement requirements-easynmt.txt
+	@touch $@
+
 # The editable install is strict (setup.cfg): a link for every file that was there when it was made. So the list of
 # files is kept, and the project is installed again when it has changed, or when the links (in build/) are gone.
-$(DONE)/files: FORCE | $(DONE)/fairseq
+$(DONE)/files: FORCE | $(DONE)/fairseq $(DONE)/easynmt
 	@files=$$(find fairseq_musc criterions tasks configs hydra_plugins -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
 	if ! compgen -G "build/__editable__.fairseq_musc-*/fairseq_musc/__init__.py" >/dev/null || [ "$$files" != "$$(cat $@ 2>/dev/null)" ]; \
 	then echo "$$files" > $@; fi

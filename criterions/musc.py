@@ -1,6 +1,7 @@
 """The registered criterion: batch in, the paper's total loss L and its terms out."""
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional
@@ -12,10 +13,12 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_musc import losses
+from fairseq_musc.batched_losses import terms_of_groups
 from fairseq_musc.data.pairs import joined_views
 from fairseq_musc.errors import InputError
 from fairseq_musc.losses import CONTRASTIVE_TERMS, MIXED_TERMS, NORMALISATIONS, TERMS, Normalisation, View
 from fairseq_musc.mixing import draw_alpha, mix_within_groups
+from fairseq_musc.packing import rows_for_encoder
 
 
 @dataclass
@@ -136,19 +139,13 @@ class MuscCriterion(FairseqCriterion):
 
     def training_loss(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """L, averaged over the groups of the run: the target languages, or all languages where there are no pairs."""
-        sizes = [size for _, size in sample["groups"]]
         T = len(self.task.training_groups)
-        encoded = self.encode(model, sample, sizes, T)
-        logged: dict[str, Any] = {f"L_{term}": 0.0 for term in self.terms}
-        loss = torch.zeros((), device=sample["labels"].device)
-        start = 0
-        for k, size in enumerate(sizes):
-            rows = slice(start, start + size)
-            value = self.terms_of(encoded.of(rows), sample["labels"][rows], encoded.alpha[:, k])
-            loss = loss + losses.total(value, self.lam) / T
-            for term, term_loss in value.items():
-                logged[f"L_{term}"] = logged[f"L_{term}"] + term_loss.detach() / T
-            start += size
+        pieces = [sample] if "alpha" in sample else self.split(sample)
+        terms_of = self.terms_of_packed if self.packed(sample) else self.terms_of_padded
+        values = [terms_of(model, piece) for piece in pieces]
+        value = {term: torch.stack([each[term] for each in values]).sum() / T for term in self.terms}
+        loss = losses.total(value, self.lam)
+        logged: dict[str, Any] = {f"L_{term}": term_loss.detach() for term, term_loss in value.items()}
         logged.update(
             loss=loss.detach(),
             sample_size=1,
@@ -156,6 +153,82 @@ class MuscCriterion(FairseqCriterion):
             ntokens=sample["ntokens"],
         )
         return loss, 1, logged
+
+    @staticmethod
+    def packed(sample: dict[str, Any]) -> bool:
+        """Whether the rows of a batch lie end to end."""
+        return "parts" in sample
+
+    def split(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
+        """The encoder passes of a training step, each a batch of its own with its ``alpha`` (V, G).
+
+        Their losses add up to that of the batch, and so do their gradients: every language has a loss of its own.
+        """
+        sizes = [size for _, size in sample["groups"]]
+        alpha = self.draw_alpha(len(sizes))
+        if self.packed(sample):
+            begins = [part["first_group"] for part in sample["parts"]]
+        else:
+            begins = list(range(0, len(sizes), self.task.datasets["train"].groups_at_once))
+        starts = [0, *itertools.accumulate(sizes)]
+        pieces = []
+        for place, (k, end) in enumerate(zip(begins, [*begins[1:], len(sizes)], strict=True)):
+            rows = slice(starts[k], starts[end])
+            piece = {
+                "alpha": alpha[:, k:end],
+                "groups": sample["groups"][k:end],
+                "labels": sample["labels"][rows],
+                "rows": sample["rows"][rows],
+                "nsentences": rows.stop - rows.start,
+                "ntokens": sample["ntokens"] if place == 0 else 0,
+            }
+            if self.packed(sample):
+                piece["parts"] = sample["parts"][place : place + 1]
+            else:
+                piece["views"] = [{key: value[rows] for key, value in view.items()} for view in sample["views"]]
+            pieces.append(piece)
+        return pieces
+
+    def draw_alpha(self, G: int) -> Tensor:
+        """What mixes each view of G groups in this step, (V, G); one for all groups where they share a view."""
+        V, T = 2 if self.task.paired else 1, len(self.task.training_groups)
+        # As many draws in every step, so that what is drawn later does not hang on which languages are used up.
+        alpha = draw_alpha((V, max(T, G)), self.mixup_beta)[:, :G]
+        if self.task.cfg.shared_source:
+            alpha[0] = alpha[0, 0]
+        return alpha
+
+    def terms_of_packed(self, model: Any, piece: dict[str, Any]) -> dict[str, Tensor]:
+        """The terms of rows that lie end to end, summed over their groups."""
+        (part,) = piece["parts"]
+        layout, slots = part["layout"], part["slots"]
+        V = len(piece["alpha"])
+        alpha = piece["alpha"].to(slots.device, non_blocking=True)
+        mixed = bool(MIXED_TERMS & set(self.terms))
+        if stands_in := "mixed_alpha" not in layout:  # a batch of validation, see `encode`
+            slots = slots.repeat(2 * V, 1, 1)
+        rows = rows_for_encoder(layout, alpha.flatten() if mixed and not stands_in else None)
+        of_rows = model(packed=rows, project=bool(CONTRASTIVE_TERMS & set(self.terms)))
+        slots = slots[: 2 * V if mixed else V]
+        logits = of_rows.logits.index_select(0, slots.flatten()).view(*slots.shape, -1)
+        z = None if of_rows.z is None else of_rows.z.index_select(0, slots.flatten()).view(*slots.shape, -1)
+        value = terms_of_groups(
+            logits, z, part["labels"], part["sizes"], alpha, self.terms, self.tau, self.normalisation
+        )
+        return {term: loss.sum() for term, loss in value.items()}
+
+    def terms_of_padded(self, model: Any, piece: dict[str, Any]) -> dict[str, Tensor]:
+        """The same of rows side by side, language by language: the reference."""
+        sizes = [size for _, size in piece["groups"]]
+        encoded = self.encode(model, piece, sizes)
+        value = {term: torch.zeros((), device=piece["labels"].device) for term in self.terms}
+        start = 0
+        for k, size in enumerate(sizes):
+            rows = slice(start, start + size)
+            for term, loss in self.terms_of(encoded.of(rows), piece["labels"][rows], encoded.alpha[:, k]).items():
+                value[term] = value[term] + loss
+            start += size
+        return value
 
     def terms_of(self, views: Sequence[View], y: Tensor, alpha: Tensor) -> dict[str, Tensor]:
         """The terms for the rows of one group.
@@ -172,16 +245,15 @@ class MuscCriterion(FairseqCriterion):
             return losses.terms_of_pairs(views[0], views[1], mixed[0], mixed[1], y, alpha[0], alpha[1], *common)
         return losses.terms_of_single(views[0], mixed[0], y, alpha[0], *common)
 
-    def encode(self, model: Any, sample: dict[str, Any], sizes: Sequence[int], T: int) -> EncodedViews:
-        """All views of a batch in one encoder pass."""
+    def encode(self, model: Any, piece: dict[str, Any], sizes: Sequence[int]) -> EncodedViews:
+        """All views of a batch of padded rows in one encoder pass."""
         # Where processes have uneven numbers of batches fairseq hands out a stand-in, which may be one of validation,
         # with more languages and another number of views; its gradient is thrown away, but it has to pass.
-        V = 2 if self.task.paired else 1
-        plain = (sample["views"] * V)[:V]
+        alpha = piece["alpha"]
+        V = len(alpha)
+        plain = (piece["views"] * V)[:V]
         mixed = bool(MIXED_TERMS & set(self.terms))
-        device = sample["labels"].device
-        # As many draws in every step, so that what is drawn later does not hang on which languages are used up.
-        alpha = draw_alpha((V, max(T, len(sizes))), self.mixup_beta)[:, : len(sizes)]
+        device = piece["labels"].device
         inputs = joined_views([*plain, *plain] if mixed else plain, self.task.info.pad)
         mixing = mix_within_groups(sizes, list(alpha), device) if mixed else None
         logits, z = model(**inputs, mixing=mixing, project=bool(CONTRASTIVE_TERMS & set(self.terms)))
@@ -191,31 +263,43 @@ class MuscCriterion(FairseqCriterion):
 
     def validation_counts(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """Cross-entropy of all views, and right answers of each view and of their ensemble, for every language."""
-        views = sample["views"]
-        labels, B = sample["labels"], sample["nsentences"]
-        logits = model(**joined_views(views, self.task.info.pad), project=False).logits.float()
-        logits = logits.view(len(views), B, -1)  # (V, B, C)
-        loss = torch.stack([losses.cross_entropy(view, labels) for view in logits]).mean()
-        probabilities = logits.softmax(-1)
-        right = {
-            **{
-                name: p.argmax(-1) == labels for name, p in zip(self.task.cfg.valid_corpora, probabilities, strict=True)
-            },
-            "Ens": probabilities.mean(0).argmax(-1) == labels,
-        }
+        B, sizes = sample["nsentences"], [size for _, size in sample["groups"]]
+        names = [*self.task.cfg.valid_corpora, "Ens"]
+        if self.packed(sample):
+            (part,) = sample["parts"]
+            rows = model(packed=rows_for_encoder(part["layout"], None), project=False).logits.float()
+            views = rows[part["slots"]].flatten(1, 2)  # (V, G N, C)
+            labels = part["labels"].flatten()
+            place = torch.arange(part["labels"].shape[1], device=labels.device)
+            real = (place < part["sizes"][:, None]).flatten()  # (G N,)
+        else:
+            inputs = joined_views(sample["views"], self.task.info.pad)
+            views = model(**inputs, project=False).logits.float().view(len(sample["views"]), B, -1)  # (V, B, C)
+            labels = sample["labels"]
+            real = torch.ones_like(labels, dtype=torch.bool)
+        V = len(views)
+        log_p = views.log_softmax(-1)
+        loss = -(log_p.gather(-1, labels.expand(V, -1)[..., None])[..., 0] * real).sum() / (V * B)
+        probabilities = log_p.exp()
+        answers = torch.cat([probabilities, probabilities.mean(0, keepdim=True)]).argmax(-1)  # (V + 1, rows)
+        right = (answers == labels) & real
+        counts = (
+            right.view(V + 1, len(sizes), -1).sum(-1)
+            if self.packed(sample)
+            else torch.stack([piece.sum(-1) for piece in right.split(sizes, dim=1)], dim=1)
+        )
+        # One transfer for all that is counted.
+        logged_loss, *hits = torch.cat([loss.double()[None], counts.flatten().double()]).tolist()
         # Every key in every batch: fairseq sums these dicts by the keys of the first.
         logged: dict[str, Any] = {}
         for group in self.task.datasets["valid"].groups:
             logged[f"n:{group.language}"] = 0
-            logged.update({f"right:{name}:{group.language}": 0 for name in right})
-        start = 0
-        for g, size in sample["groups"]:
+            logged.update({f"right:{name}:{group.language}": 0 for name in names})
+        for k, (g, size) in enumerate(sample["groups"]):
             language = self.task.datasets["valid"].groups[g].language
             logged[f"n:{language}"] = size
-            for name, hits in right.items():
-                logged[f"right:{name}:{language}"] = hits[start : start + size].sum()
-            start += size
-        logged.update(loss=loss.detach() * B, sample_size=B, nsentences=B, ntokens=sample["ntokens"])
+            logged.update({f"right:{name}:{language}": int(hits[v * len(sizes) + k]) for v, name in enumerate(names)})
+        logged.update(loss=logged_loss * B, sample_size=B, nsentences=B, ntokens=sample["ntokens"])
         return loss * B, B, logged
 
     @classmethod

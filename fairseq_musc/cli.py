@@ -28,6 +28,9 @@ VERBS = {
     "init": Verb("fairseq_musc.data.init", "data of your own -> a description for read, and a recipe"),
     "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
     "translate": Verb("fairseq_musc.translate.corpora", "corpora -> machine-translated corpora (MT, BT)"),
+    "check-translations": Verb(
+        "fairseq_musc.translate.check", "machine-translated corpora -> what looks wrong in them"
+    ),
     "binarize": Verb("fairseq_musc.data.binarize", "corpora -> data-bin"),
     "predict": Verb("fairseq_musc.evaluate.predict", "checkpoint + data-bin -> predictions tables"),
     "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
@@ -46,6 +49,7 @@ VERBS = {
     "user-dir": Verb("fairseq_musc.user_dir.show", "prints what fairseq's --user-dir takes"),
     "demo-data": Verb("fairseq_musc.demo.write", "nothing -> a made-up dataset in the layout of PAWS-X"),
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
+    "score-translator": Verb("fairseq_musc.translate.score", "translator + aligned texts -> BLEU and chrF"),
     "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -36,6 +37,15 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def remove_partials(path: Path) -> None:
+    """Takes away what a process that was killed in :func:`written_whole` has left beside ``path``.
+
+    Only for a path that no other process is writing now.
+    """
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""What installing this package adds to fairseq: one task, one criterion, one model, a resolver for
-recipes, and the list of classes that torch's safe loader may build from fairseq's checkpoints.
+"""What installing this package adds to fairseq: one task, one criterion, one model, one optimizer, a
+resolver for recipes, and the list of classes that torch's safe loader may build from fairseq's checkpoints.
 
 Importing this module is the act of registration. ``--user-dir`` and the Hydra plugin both end here; the list is
 explicit, so that a reader sees all of it.
@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import fairseq_musc.criterions.musc
 import fairseq_musc.models.classifier
+import fairseq_musc.optim
 import fairseq_musc.tasks.musc  # noqa: F401
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 from fairseq_musc.user_dir.show import user_dir

@@ -11,7 +11,7 @@ usage: $0 CLS PARALLEL OUTPUT SIZE
   SIZE      tiny: a few reviews, to see that the joints hold; small: part of the reviews, on a CPU; full: all reviews
             of a domain, on a GPU
 environment: DOMAIN (books), TABLES (3 4 5; 2 can be among them; 3 draws Figure 1, too), SEEDS, JOBS (runs at a time),
-            HOURS (full: of training the translator)
+            TRANSLATOR (a folder that is there already), or MINUTES and PART of m2m_small.sh, which trains it
 USAGE
   exit 2
 fi
@@ -22,28 +22,21 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 case $size in
 tiny)
   seeds=${SEEDS:-1} jobs=${JOBS:-1}
-  translator=(--limit 800 --vocabulary 2000 --dim 32 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1
-    --dropout 0 --updates 20 --warmup 10 --lr 0.01 --max-tokens 2000 --held-out 2)
-  decoding=(--beam 1 --longest 60 --max-len-b 6 --batch-size 256)
+  decoding=(--beam 1 --longest 60 --max-len-b 6)
   encoder=(--vocab-size 2000 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64)
-  read=(--hold-out 20 --limit 40) length=32
+  read=(--hold-out 10 --limit 20) length=32
   training=(optimization.lr='[0.002]' optimization.max_epoch=2)
   ;;
 small)
   seeds=${SEEDS:-1 2} jobs=${JOBS:-2}
-  translator=(--limit 18000 --vocabulary 6000 --dim 192 --ffn-dim 512 --encoder-layers 2 --decoder-layers 2
-    --dropout 0 --label-smoothing 0.05 --updates 1000 --warmup 200 --lr 0.004 --max-tokens 2500 --held-out 100)
-  decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 128)
+  decoding=(--beam 1 --longest 60 --max-len-a 1.3 --max-len-b 10)
   encoder=(--vocab-size 8000 --hidden-size 96 --layers 2 --heads 4 --intermediate-size 256)
   read=(--hold-out 200 --limit 400) length=64
   training=(optimization.lr='[0.001]' optimization.max_epoch=6)
   ;;
 full)
   seeds=${SEEDS:-1 2 3 4 5} jobs=${JOBS:-8}
-  translator=(--vocabulary 12000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 4 --decoder-layers 4
-    --dropout 0.1 --updates 20000 --warmup 1000 --lr 0.0007 --max-tokens 16000 --held-out 60
-    --num-workers 14 --stop-time-hours "${HOURS:-0.5}")
-  decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-size 2048 --fp16)
+  decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-tokens 60000 --precision fp16)
   encoder=(--vocab-size 16000 --hidden-size 128 --layers 2 --heads 4 --intermediate-size 512)
   read=(--hold-out 400) length=128
   training=(optimization.lr='[0.0005]' optimization.max_epoch=6)
@@ -54,13 +47,13 @@ full)
   ;;
 esac
 
-[ -d "$out/translator" ] || fairseq-musc train-translator --parallel "$parallel" --output "$out/translator" \
-    --languages en de fr ja "${translator[@]}" "${decoding[@]}"
+translator=${TRANSLATOR:-$out/translator}
+[ -d "$translator" ] || LANGUAGES="en de fr ja" "$scripts/m2m_small.sh" "$parallel" - "$out" "$size"
 [ -d "$out/encoder" ] || fairseq-musc new-encoder --output "$out/encoder" "${encoder[@]}" \
     --text "$cls/$domain".train.*.tsv.gz "$parallel"/en-{de,fr,ja}.tsv.gz
 fairseq-musc read --dataset "cls_$domain" --input "$cls" --output "$out/corpora" "${read[@]}"
-"$scripts/translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
-"$scripts/back_translate.sh" "$out/corpora" "$out/translator" "${decoding[@]}"
+"$scripts/translate.sh" "$out/corpora" "$translator" "${decoding[@]}"
+"$scripts/back_translate.sh" "$out/corpora" "$translator" "${decoding[@]}"
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder" --max-length "$length"
 tables=${TABLES-3 4 5}
 english=()

@@ -23,8 +23,8 @@ step "a small BERT folder, untrained"
 step "raw files -> corpora"
 fairseq-musc read --dataset pawsx --input "$demo/raw/x-final" --output "$demo/corpora" --languages en de es fr ja
 
-step "S_trn -> T_trn^MT, T_val -> S_val^MT, T_tst -> S_tst^MT, by fairseq-generate"
-"$scripts/translate.sh" "$demo/corpora" "$demo/translator" --beam 2 --batch-size 100 --max-len-b 60
+step "S_trn -> T_trn^MT, T_val -> S_val^MT, T_tst -> S_tst^MT, by fairseq's beam search"
+"$scripts/translate.sh" "$demo/corpora" "$demo/translator" --beam 2 --max-len-b 60
 
 step "corpora -> data-bin"
 fairseq-musc binarize --corpora "$demo/corpora" --data "$demo/data-bin" --tokenizer "$demo/encoder"

@@ -24,7 +24,7 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 
 fairseq-musc read --dataset pawsx --input "$pawsx" --output "$out/corpora" --missing drop \
     --train-file dev_2k --hold-out 200 --limit 600
-"$scripts/translate.sh" "$out/corpora" "$out/translator" --beam 1 --batch-size 100 --max-len-b 60
+"$scripts/translate.sh" "$out/corpora" "$out/translator" --beam 1 --max-len-b 60
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder"
 fairseq-hydra-train --config-name musc_pawsx \
     task.data="$out/data-bin" model.pretrained="$out/encoder" checkpoint.save_dir="$out/checkpoints" \

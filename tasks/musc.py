@@ -1,6 +1,7 @@
 """The registered task: aligned corpora of a data-bin in, batches of pairs for every language out."""
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
+import contextlib
 import functools
 import json
 import logging
@@ -8,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
-from fairseq_musc.data.corpus import CORPORA, are_views, languages_of, translator_of
+from fairseq_musc.data.corpus import CORPORA, are_views, languages_of
 from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus, read_about
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
+from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
+from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 
@@ -77,6 +81,20 @@ class MuscTaskConfig(FairseqDataclass):
             "translate-test"
         },
     )
+    shared_source: bool = field(
+        default=False,
+        metadata={
+            "help": "whether all target languages of a step take the same source rows, which are then encoded once: "
+            "2 T + 2 views in place of 4 T. false: each language draws its own, as the released code"
+        },
+    )
+    languages_at_once: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "how many languages of a step go through the encoder at once; null: all. Fewer take less memory "
+            "and give the same gradients"
+        },
+    )
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
@@ -99,6 +117,13 @@ class MuscTaskConfig(FairseqDataclass):
                 f"task.paired is true, but task.train_corpora={list(cfg.train_corpora)} are not two views of the same "
                 "rows, such as [S_trn, T_trn_MT] or [T_trn, T_trn_BT]; leave task.paired null or name two that are"
             )
+        if cfg.shared_source and not found and not shares_source(cfg):
+            found.append(
+                f"task.shared_source is true, but task.train_corpora={list(cfg.train_corpora)} with "
+                f"task.paired={cfg.paired} are no pairs with one source for all languages, such as [S_trn, T_trn_MT]"
+            )
+        if cfg.languages_at_once is not None and cfg.languages_at_once < 1:
+            found.append(f"task.languages_at_once is {cfg.languages_at_once}; it is at least 1, or null")
         if not 1 <= len(cfg.valid_corpora) <= 2:
             found.append(f"task.valid_corpora has {len(cfg.valid_corpora)} corpora; one or two can be validated on")
         if cfg.target_langs is not None and (not cfg.target_langs or cfg.source_lang in cfg.target_langs):
@@ -107,6 +132,13 @@ class MuscTaskConfig(FairseqDataclass):
                 f"language {cfg.source_lang}"
             )
         return found
+
+
+def shares_source(cfg: Any) -> bool:
+    """Whether the training rows are pairs whose source view is one corpus for all languages."""
+    name = cfg.train_corpora[0]
+    paired = are_views(cfg.train_corpora) if cfg.paired is None else cfg.paired
+    return bool(paired) and CORPORA[name].side == "S" and CORPORA[name].made_from is None
 
 
 @register_task("musc", dataclass=MuscTaskConfig)
@@ -118,6 +150,8 @@ class MuscTask(FairseqTask):
     def __init__(self, cfg: MuscTaskConfig, from_checkpoint: bool):
         super().__init__(cfg)
         self.from_checkpoint = from_checkpoint
+        self.late = Late()
+        self.packed = False  # until a model is built that takes rows end to end
 
     @classmethod
     @said_plainly
@@ -208,7 +242,16 @@ class MuscTask(FairseqTask):
             check_views_aligned(views)
             groups.append(LanguageGroup(language, views))
         names = self.cfg.train_corpora if train else self.cfg.valid_corpora
-        dataset = AlignedPairs(groups, self.info.pad, self.info.token_types, shuffle=train, seed=self.cfg.seed)
+        dataset = AlignedPairs(
+            groups,
+            self.info.pad,
+            self.info.token_types,
+            shuffle=train,
+            seed=self.cfg.seed,
+            packed=self.packed,
+            shared_source=train and self.cfg.shared_source,
+            groups_at_once=self.cfg.languages_at_once if train else None,
+        )
         counted = ", ".join(f"{group.language} {len(group)}" for group in groups)
         logger.info("%s: %s, %d rows (%s)", split, " + ".join(names), len(dataset), counted)
         if not len(dataset):
@@ -237,6 +280,21 @@ class MuscTask(FairseqTask):
             }
         return {"corpora": list(self.cfg.train_corpora), "paired": self.paired, "files": files}
 
+    def warn_of_translators(self) -> None:
+        """Logs a warning if validation is on translations by another translator than training."""
+
+        def translators(groups: list[tuple[str, list[tuple[str, str]]]]) -> list[str]:
+            corpora = {corpus for _, corpora in groups for corpus in corpora}
+            return [
+                name
+                for corpus in sorted(corpora)
+                if (name := translator_of(read_about(self.cfg.data, *corpus)["provenance"]))
+            ]
+
+        warning = mismatch(translators(self.training_groups), translators(self.validation_groups), "validated on")
+        if warning:
+            logger.warning(warning)
+
     @said_plainly
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> MuscClassifier:
         """Builds the model, after noting in its config all that rebuilding it needs.
@@ -254,8 +312,10 @@ class MuscTask(FairseqTask):
             cfg.labels = list(self.info.labels)
             cfg.tokenizer_fingerprint = self.info.fingerprint
             cfg.trained_on = json.dumps(self.trained_on(), sort_keys=True)
+            self.warn_of_translators()
         model = super().build_model(cfg, from_checkpoint)
         assert isinstance(model, MuscClassifier)
+        self.packed = model.packed
         return model
 
     def check_encoder(self, pretrained: str, encoder_config: dict[str, Any]) -> None:
@@ -300,6 +360,34 @@ class MuscTask(FairseqTask):
             raise InputError.all_at_once(
                 f"training on {self.cfg.data} cannot go on from {path} (name another checkpoint.save_dir):", problems
             )
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> tuple[Any, int, dict[str, Any]]:
+        """fairseq's own, for one encoder pass after the other if the languages of a step are not taken at once."""
+        pieces = criterion.split(sample)
+        results = []
+        for place, piece in enumerate(pieces):
+            last = place + 1 == len(pieces)
+            # Processes exchange gradients behind the last pass alone.
+            apart = contextlib.nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
+            with apart:
+                results.append(super().train_step(piece, model, criterion, optimizer, update_num, ignore_grad))
+        if len(results) == 1:
+            return results[0]
+        logs = [logged for _, _, logged in results]
+        logged = {key: sum(log[key] for log in logs) for key in logs[0]}
+        return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
+        first = logging_outputs[0] if logging_outputs else {}
+        keys = [key for key, value in first.items() if torch.is_tensor(value)]
+        if keys and all(first[key].is_cuda for key in keys) and not torch.is_tensor(first["sample_size"]):
+            summed = {key: sum(logged[key] for logged in logging_outputs) for key in first}
+            late = self.late.read(torch.stack([summed[key].float() for key in keys]))
+            logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
+        super().reduce_metrics(logging_outputs, criterion)
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
         """Called by fairseq behind each validation: every row must have been counted once."""

@@ -1,4 +1,4 @@
-"""What several test files share: one tiny data-bin and one tiny encoder."""
+"""What several test files share: one tiny data-bin, one tiny encoder, and the settings of every child process."""
 
 import os
 from typing import NamedTuple
@@ -8,6 +8,8 @@ import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class TinyWorld(NamedTuple):

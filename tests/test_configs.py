@@ -13,12 +13,18 @@ import fairseq_musc.configs
 import fairseq_musc.registration
 from fairseq_musc.criterions.musc import MuscCriterionConfig
 from fairseq_musc.models.classifier import MuscClassifierConfig
+from fairseq_musc.optim import MuscAdamConfig
 from fairseq_musc.tasks.musc import MuscTaskConfig
 
 FOLDER = Path(fairseq_musc.configs.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-INTERPOLATED = {"_name", "seed", "save_dir", "restore_file"}  # from other sections
-COMPONENTS = {"task": MuscTaskConfig, "model": MuscClassifierConfig, "criterion": MuscCriterionConfig}
+INTERPOLATED = {"_name", "seed", "save_dir", "restore_file", "lr", "fp16", "bf16", "amp"}  # from other sections
+COMPONENTS = {
+    "task": MuscTaskConfig,
+    "model": MuscClassifierConfig,
+    "criterion": MuscCriterionConfig,
+    "optimizer": MuscAdamConfig,
+}
 FILLED_IN = {"encoder_config", "labels", "tokenizer_fingerprint", "trained_on"}  # by the task, at the first build
 
 
@@ -78,7 +84,8 @@ def test_the_constants_of_the_released_code_are_the_defaults(name):
     assert cfg.dataset.required_batch_size_multiple == 1
     assert cfg.dataset.validate_interval_updates == cfg.checkpoint.save_interval_updates == 300
     assert (cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric) == ("accuracy", True)
-    assert (cfg.optimizer._name, cfg.optimizer.adam_betas, cfg.optimizer.weight_decay) == ("adam", "(0.9, 0.999)", 0)
+    optimizer = (cfg.optimizer._name, cfg.optimizer.adam_betas, cfg.optimizer.adam_eps, cfg.optimizer.weight_decay)
+    assert optimizer == ("musc_adam", "(0.9, 0.999)", 1e-8, 0)
     assert (cfg.lr_scheduler._name, cfg.optimization.clip_norm, cfg.common.seed) == ("fixed", 0, 3)
 
 

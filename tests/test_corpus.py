@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_musc.data.corpus import Corpus, Row, check_aligned, escape, read_corpus, unescape, write_corpus
+from fairseq_musc.data.corpus import (
+    Corpus,
+    Row,
+    check_aligned,
+    escape,
+    read_corpus,
+    unescape,
+    write_corpus,
+)
 from fairseq_musc.errors import InputError
 
 

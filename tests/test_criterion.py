@@ -11,6 +11,7 @@ from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from fairseq_musc.criterions.musc import MuscCriterion, MuscCriterionConfig
+from fairseq_musc.data.pairs import AlignedPairs
 from fairseq_musc.errors import InputError
 from fairseq_musc.losses import PAPER, RELEASED
 from fairseq_musc.tasks.musc import MuscTask, MuscTaskConfig
@@ -40,6 +41,13 @@ def first_batch(task, split="train", size=8):
     pairs = task.datasets[split]
     batch = pairs.batch_by_size(pairs.ordered_indices(), max_sentences=size)[0]
     return pairs.collater([pairs[i] for i in batch])
+
+
+def side_by_side(task, batch):
+    """The same rows as padded views, whatever form the batch has."""
+    dataset = task.datasets["train"]
+    twin = AlignedPairs(dataset.groups, dataset.pad, dataset.token_types, dataset.shuffle, dataset.seed)
+    return twin.collater(batch["rows"].tolist())
 
 
 def released_supcon(z, y, tau=0.3):
@@ -100,10 +108,11 @@ def released_step(model, batch, terms, lam, alphas, T, tau=0.3):
 
 
 @pytest.mark.parametrize("terms", ["ce", "ce+sc", "ce+mu", "ce+sc+mu", "ce+mu+sc+musc"])
-@pytest.mark.parametrize("size", [5, 8])
-def test_one_pass_has_the_loss_and_the_gradients_of_the_released_step(parts, terms, size):
-    task, model, criterion = parts(f"criterion.terms={terms}", "criterion.lam=0.4")
+@pytest.mark.parametrize(("size", "packed"), [(5, True), (5, False), (8, True)])
+def test_one_pass_has_the_loss_and_the_gradients_of_the_released_step(parts, terms, size, packed):
+    task, model, criterion = parts(f"criterion.terms={terms}", "criterion.lam=0.4", f"model.packed={packed}")
     batch = first_batch(task, size=size)
+    assert ("parts" in batch) == packed
     torch.manual_seed(5)
     loss, sample_size, _ = criterion(model, batch)
     loss.backward()
@@ -111,7 +120,7 @@ def test_one_pass_has_the_loss_and_the_gradients_of_the_released_step(parts, ter
     model.zero_grad(set_to_none=True)
     torch.manual_seed(5)
     alpha = torch.rand(2, 2)  # side, language
-    expected = released_step(model, batch, terms.split("+"), 0.4, alpha.T.tolist(), T=2)
+    expected = released_step(model, side_by_side(task, batch), terms.split("+"), 0.4, alpha.T.tolist(), T=2)
     assert sample_size == 1
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     for name, p in model.named_parameters():
@@ -122,13 +131,16 @@ def test_one_pass_has_the_loss_and_the_gradients_of_the_released_step(parts, ter
             torch.testing.assert_close(got[name], p.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("terms", ["ce", "ce+sc", "ce+mu", "ce+mu+musc"])
-def test_rows_without_partners_take_the_released_step_of_one_view(parts, terms):
+def test_rows_without_partners_take_the_released_step_of_one_view(parts, terms, packed):
     """S_trn in English and T_trn in two languages, three groups: the loss of each over three."""
-    task, model, criterion = parts(f"criterion.terms={terms}", "criterion.lam=0.4", "task.train_corpora=[S_trn,T_trn]")
+    options = (f"criterion.terms={terms}", "criterion.lam=0.4", "task.train_corpora=[S_trn,T_trn]")
+    task, model, criterion = parts(*options, f"model.packed={packed}")
     batch = first_batch(task, size=5)
     assert [size for _, size in batch["groups"]] == [5, 5, 5]
-    assert len(batch["views"]) == 1
+    views = side_by_side(task, batch)["views"]
+    assert len(views) == 1
     torch.manual_seed(5)
     loss, _, logged = criterion(model, batch)
     loss.backward()
@@ -149,7 +161,7 @@ def test_rows_without_partners_take_the_released_step_of_one_view(parts, terms):
     expected = 0.0
     for g, a in enumerate(alpha):
         rows = slice(5 * g, 5 * g + 5)
-        view = {k: v[rows] for k, v in batch["views"][0].items()}
+        view = {k: v[rows] for k, v in views[0].items()}
         y = batch["labels"][rows]
         q, z = encode(view)
         q_mixed, z_mixed = encode(view, a)
@@ -176,7 +188,7 @@ def test_rows_without_partners_take_the_released_step_of_one_view(parts, terms):
 
 def test_padding_changes_neither_loss_nor_gradient(parts):
     """Ten columns of padding more in every view, with the full loss."""
-    task, model, criterion = parts()
+    task, model, criterion = parts("model.packed=false")
     batch = first_batch(task, size=5)
     padded = {**batch, "views": [dict(view) for view in batch["views"]]}
     for view in padded["views"]:
@@ -219,14 +231,15 @@ def test_a_language_without_rows_left_still_counts_in_the_mean(parts):
     torch.manual_seed(5)
     alpha = torch.rand(2, 2)
     expected = released_step(
-        model, pairs.collater([pairs[i] for i in rows]), ["mu", "sc", "musc"], 0.9, [alpha[:, 0].tolist()], T=2
+        model, side_by_side(task, {"rows": torch.tensor(rows)}), ["mu", "sc", "musc"], 0.9, [alpha[:, 0].tolist()], T=2
     )
     assert alone.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_validation_counts_every_row_once_and_averages_over_languages(parts):
+@pytest.mark.parametrize("packed", [True, False])
+def test_validation_counts_every_row_once_and_averages_over_languages(parts, packed):
     """13 rows in each of en, de, fr against a loop over single rows."""
-    task, model, criterion = parts()
+    task, model, criterion = parts(f"model.packed={packed}")
     model.eval()
     criterion.eval()
     pairs = task.datasets["valid"]

@@ -42,24 +42,8 @@ WITH_MODELS = {"predict", "probe"}
 
 #: The rooms of fairseq_musc.data that come before a tokenizer.
 WITHOUT_MODELS = (
-    *(
-        "align",
-        "corpus",
-        "datasets",
-        "forms",
-        "guess",
-        "hub",
-        "init",
-        "init_files",
-        "look",
-        "own",
-        "own_files",
-        "raw_files",
-        "read",
-        "readers",
-        "reading",
-    ),
-    *("records", "row_sets", "survey"),
+    *("align", "corpus", "datasets", "forms", "guess", "hub", "init", "init_files", "look", "own", "own_files"),
+    *("raw_files", "read", "readers", "reading", "records", "row_sets", "survey", "translators"),
 )
 
 
@@ -72,7 +56,7 @@ WITHOUT_MODELS = (
             for path in sorted((ROOT / "fairseq_musc" / "evaluate").glob("*.py"))
             if path.stem not in WITH_MODELS
         ),
-        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "version")),
+        *(f"fairseq_musc/{name}.py" for name in ("__init__", "cli", "errors", "files", "progress", "version")),
         *(f"fairseq_musc/demo/{name}.py" for name in ("grammar", "write")),
         "fairseq_musc/experiments/hyperparameters.py",
     ],

@@ -5,10 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import tiny
-import torch
 
-from fairseq_musc.data.databin import DataBinInfo, open_corpus
-from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup, joined_views, pad_view
+from fairseq_musc.data.databin import DataBinInfo, TokenRows, open_corpus
+from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup, joined_views, padded
 from fairseq_musc.errors import InputError
 
 
@@ -84,7 +83,8 @@ def test_the_batch_holds_what_its_contract_says(world):
         assert target["token_type_ids"][position].sum() == length - corpus.first_lengths[row % 37]
         assert batch["labels"][position] == corpus.labels[row % 37]
         assert pairs.row_name(row) == f"{language}:t{row % 37}"
-    longest = max(len(corpus_row) for corpus_row in (pairs[i]["tokens"][0] for i in batch["rows"].tolist()))
+    english = open_corpus(world.data, "S_trn", "en")
+    longest = max(len(english.tokens[row % 37]) for row in batch["rows"].tolist())
     assert source["input_ids"].shape == (16, longest)
     assert batch["ntokens"] == int(source["attention_mask"].sum() + target["attention_mask"].sum())
 
@@ -94,7 +94,8 @@ def test_no_rows_are_no_batch(world):
 
 
 def test_joined_views_are_padded_to_the_longest():
-    views = [pad_view([torch.tensor([5, 6])], [1], pad=9), pad_view([torch.tensor([7, 8, 7])], [3], pad=9)]
+    rows = [TokenRows(*map(np.array, row)) for row in (([5, 6], [2], [1]), ([7, 8, 7], [3], [3]))]
+    views = [padded(row, pad=9) for row in rows]
     joined = joined_views(views, pad=9)
     assert joined["input_ids"].tolist() == [[5, 6, 9], [7, 8, 7]]
     assert joined["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]

@@ -49,6 +49,28 @@ def test_probabilities_are_the_model_s_row_by_row_in_the_order_of_the_corpus(wor
     assert signature.translator == "word list with model.pt (SHA-256 000000000000)"
 
 
+def test_other_ways_to_compute_give_the_same_probabilities(world, checkpoint):
+    """Padded, in small batches and in bfloat16."""
+    from fairseq_musc.data.databin import DataBinInfo, open_corpus
+    from fairseq_musc.evaluate import predict as module
+
+    info, corpus = DataBinInfo.load(world.data), open_corpus(world.data, "T_tst", "de")
+    trained = load_classifier(checkpoint)
+    assert trained.model.packed
+    counted = []
+    expected = module.predict(trained.model, corpus, info, None, "cpu", counted.append)
+    assert sum(counted) == len(corpus)
+    trained.model.packed = False
+    np.testing.assert_allclose(
+        module.predict(trained.model, corpus, info, 4, "cpu", lambda count: None), expected, rtol=1e-5
+    )
+    for packed in (True, False):
+        trained.model.packed = packed
+        trained.model.compute_in("bfloat16")
+        rough = module.predict(trained.model, corpus, info, 8, "cpu", lambda count: None)
+        assert 0 < np.abs(rough - expected).max() < 0.02
+
+
 def test_from_predictions_to_the_table(world, checkpoint, tmp_path, capsys):
     assert predict(checkpoint, world.data, tmp_path) == 0
     assert main(["ensemble", "--predictions", str(tmp_path)]) == 0

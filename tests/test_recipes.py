@@ -1,5 +1,6 @@
 """Mistakes in recipes and on the command line: what Hydra and fairseq refuse is said, what they take is left alone."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -75,6 +76,10 @@ def hydra_plugins():
     Plugins.instance()  # Hydra's own readers of file:// and pkg:// are plugins too
 
 
+#: fairseq's schema under the name of a recipe, stored once: it stays in Hydra's store, and takes a fifth of a second.
+store_schema = functools.cache(hydra_init)
+
+
 @pytest.fixture
 def check(tmp_path):
     """Writes a recipe into the folder of the installed ones and checks a command line; returns the problems."""
@@ -88,7 +93,7 @@ def check(tmp_path):
         path.append("hydra", "pkg://hydra.conf")
         path.append("main", "pkg://fairseq.config")
         path.append("fairseq-musc", f"file://{installed}")
-        hydra_init(name)
+        store_schema(name)
         try:
             check_command(path, get_args(["--config-name", name, *arguments]))
         except InputError as error:

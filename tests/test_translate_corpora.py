@@ -1,11 +1,16 @@
 """translate: corpora from corpora, kept when nothing has changed, never replaced unasked."""
 
+import collections
 import datetime
 import json
+import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +19,8 @@ from translator_fixture import sentences
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
 from fairseq_musc.files import sha256
-from fairseq_musc.translate.corpora import Job, plan
+from fairseq_musc.translate.engines.fairseq import FairseqEngine
+from fairseq_musc.translate.made_corpora import MadeCorpus, corpora_to_make
 
 pytest_plugins = ["translator_fixture"]
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -51,7 +57,7 @@ def made(folder):
 def test_every_corpus_that_can_be_made_is_made_from_the_right_one(corpora, translator_folder, capsys):
     assert main(command(corpora, translator_folder, "--make", "T_trn_MT", "S_val_MT", "S_tst_MT")) == 0
     assert made(corpora) == ["S_tst_MT.de", "S_tst_MT.ja", "S_val_MT.de", "T_trn_MT.de", "T_trn_MT.ja"]
-    assert capsys.readouterr().err.count(" sentences") == 4  # directions: T_val.de and T_tst.de went together
+    assert capsys.readouterr().err.count(" sentences too long and cut") == 4, "T_val.de and T_tst.de go together"
     source = read_corpus(corpora, "S_trn", "en")
     target = read_corpus(corpora, "T_trn_MT", "ja")
     assert target.ids == source.ids
@@ -72,7 +78,7 @@ def test_the_provenance_says_what_made_it(corpora, translator_folder):
     assert main(command(corpora, translator_folder, "--make", "S_tst_MT", "--languages", "de")) == 0
     about = json.loads((corpora / "S_tst_MT.de.json").read_text())
     origin = about["provenance"]
-    assert origin["engine"] == "fairseq-generate"
+    assert origin["engine"] == "fairseq"
     assert origin["translator"]["model.pt"] == sha256(translator_folder / "model.pt")
     assert origin["translator"]["spm.128k.model"] == sha256(translator_folder / "spm.128k.model")
     assert (origin["source_language"], origin["target_language"], origin["beam"]) == ("de", "en", 2)
@@ -94,6 +100,74 @@ def test_back_translation_goes_through_english(corpora, translator_folder):
     assert back.provenance["generated_together"]["corpora"] == ["T_trn_MT.de", "T_trn_BT.de"]
 
 
+def test_another_source_language_needs_no_third_one(corpora, translator_folder, monkeypatch):
+    """Japanese into German at once, though this translator has only seen each of them with English."""
+    asked = []
+    real = FairseqEngine.translate
+
+    def watched(self, batches, source_lang, target_lang):
+        asked.append((source_lang, target_lang))
+        return real(self, batches, source_lang, target_lang)
+
+    monkeypatch.setattr(FairseqEngine, "translate", watched)
+    write(corpora, "S_trn", "ja", 5)
+    make = ["--make", "T_trn_MT", "S_tst_MT", "--languages", "de", "--source-lang", "ja"]
+    assert main(command(corpora, translator_folder, *make)) == 0
+    assert set(asked) == {("ja", "de"), ("de", "ja")}
+    german, japanese = read_corpus(corpora, "T_trn_MT", "de"), read_corpus(corpora, "S_tst_MT", "de")
+    assert (german.text_language, german.provenance["made_from"]) == ("de", "S_trn.ja")
+    assert (japanese.text_language, japanese.provenance["made_from"]) == ("ja", "T_tst.de")
+    assert german.ids == read_corpus(corpora, "S_trn", "ja").ids
+    assert german.provenance["source_language"] == "ja"
+    assert all(re.search("[a-z]", row.text_pair) for row in german.rows)
+
+
+def test_the_real_translator_killed_at_random_ends_as_if_it_was_not(tmp_path, translator_folder):
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        write(folder, "T_tst", "de", 60, seed=3)
+    make = ["--make", "S_tst_MT", "--batch-tokens", "64", "--chunk", "10"]
+    slow = ["--beam", "5", "--max-len-b", "60"]
+    assert main(command(tmp_path / "whole", translator_folder, *make, *slow)) == 0
+    log = tmp_path / "log"
+    choose = random.Random(time.time_ns())
+    kills = 0
+    while True:
+        child = os.fork()  # everything that takes long to import is here already
+        if child == 0:
+            log_what_is_translated(log)
+            os._exit(main(command(tmp_path / "killed", translator_folder, *make, *slow)))
+        deadline = time.monotonic() + choose.uniform(0.5, 2)
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and (kills == 3 or time.monotonic() < deadline):
+            time.sleep(0.01)
+        if ended[0]:
+            break
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+    assert ended[1] == 0
+    assert kills > 0
+    name = "S_tst_MT.de.tsv"
+    assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "killed" / ".translate").exists()
+    counts = collections.Counter(log.read_text(encoding="utf-8").splitlines())
+    texts = {text for row in read_corpus(tmp_path / "killed", "T_tst", "de").rows for text in row[2:] if text}
+    assert set(counts) == texts
+    assert counts.total() - len(texts) <= 10 * kills
+
+
+def log_what_is_translated(log):
+    real = FairseqEngine.translate
+
+    def logged(self, batches, source_lang, target_lang):
+        batches = [*batches]
+        for batch, hypotheses in zip(batches, real(self, batches, source_lang, target_lang), strict=True):
+            with open(log, "a", encoding="utf-8") as stream:
+                stream.write("".join(f"{sentence}\n" for sentence in batch))
+            yield hypotheses
+
+    FairseqEngine.translate = logged
+
+
 def test_what_is_there_is_kept_and_what_was_made_otherwise_is_not_replaced_unasked(
     corpora, translator_folder, tmp_path, capsys
 ):
@@ -103,7 +177,7 @@ def test_what_is_there_is_kept_and_what_was_made_otherwise_is_not_replaced_unask
     first = path.read_bytes()
     capsys.readouterr()
 
-    assert main(command(corpora, translator_folder, *make, "--batch-size", "3")) == 0
+    assert main(command(corpora, translator_folder, *make, "--batch-tokens", "30")) == 0
     assert "S_tst_MT.de is there" in capsys.readouterr().err
     assert path.read_bytes() == first
 
@@ -140,18 +214,21 @@ def test_mistakes_are_said_before_anything_is_translated(corpora, translator_fol
 
 
 def test_the_plan(corpora):
-    assert plan(corpora, ["S_tst_MT", "T_trn_MT"], None, "en") == [
-        Job("T_trn_MT", "de", "en"),
-        Job("T_trn_MT", "ja", "en"),
-        Job("S_tst_MT", "de", "en"),
-        Job("S_tst_MT", "ja", "en"),
+    assert corpora_to_make(corpora, ["S_tst_MT", "T_trn_MT"], None, "en") == [
+        MadeCorpus("T_trn_MT", "de", "en"),
+        MadeCorpus("T_trn_MT", "ja", "en"),
+        MadeCorpus("S_tst_MT", "de", "en"),
+        MadeCorpus("S_tst_MT", "ja", "en"),
     ]
-    there = plan(corpora, ["S_val_MT", "T_trn_BT"], None, "en", where_there=True)
-    assert [str(job) for job in there] == ["S_val_MT.de"]
+    there = corpora_to_make(corpora, ["S_val_MT", "T_trn_BT"], None, "en", where_there=True)
+    assert [str(made) for made in there] == ["S_val_MT.de"]
     write(corpora, "T_trn", "ja", 2)
-    assert [str(job) for job in plan(corpora, ["T_trn_BT", "S_trn_MT"], None, "en")] == ["S_trn_MT.ja", "T_trn_BT.ja"]
-    assert Job("T_trn_BT", "ja", "en").direction == ("en", "ja")
-    assert Job("S_val_MT", "ja", "en").direction == ("ja", "en")
+    assert [str(made) for made in corpora_to_make(corpora, ["T_trn_BT", "S_trn_MT"], None, "en")] == [
+        "S_trn_MT.ja",
+        "T_trn_BT.ja",
+    ]
+    assert MadeCorpus("T_trn_BT", "ja", "en").direction == ("en", "ja")
+    assert MadeCorpus("S_val_MT", "ja", "en").direction == ("ja", "en")
 
 
 @pytest.fixture

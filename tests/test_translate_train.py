@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import torch
 from translator_fixture import sentences, tiny_arguments, write_parallel
 
 from fairseq_musc.cli import main
+from fairseq_musc.translate import training
+from fairseq_musc.translate.training import average, checkpoints_in, updates_of
 
 pytest_plugins = ["translator_fixture"]
 
@@ -121,7 +124,7 @@ def test_a_vocabulary_too_small_for_the_characters(tmp_path, capsys):
 
 
 def test_held_out_sentences_are_not_trained_on(tmp_path):
-    from fairseq_musc.translate.train import hold_out, read_parallel
+    from fairseq_musc.translate.parallel import hold_out, read_parallel
 
     with gzip.open(tmp_path / "en-de.tsv.gz", "wt", encoding="utf-8") as stream:
         stream.writelines(f"e{i % 40}\td{i}\n" for i in range(100))
@@ -147,9 +150,97 @@ def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_can_be_ended_by_the_clock(tmp_path):
+def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+    """A real process and a real SIGKILL; then one that its clock stops; then the end for good."""
+    write_parallel(tmp_path / "parallel", 60)
+    work, output = tmp_path / ".out.training", tmp_path / "out"
+    arguments = tiny_arguments(tmp_path / "parallel", output, "--save-every", "5", "--average", "2")
+    arguments[arguments.index("--updates") + 1] = "1000000"
+    process = subprocess.Popen([sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments])
+    try:
+        while not list((work / "checkpoints").glob("checkpoint_*_10.pt")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        (trains,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    finally:
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{trains}/cmdline").exists() and Path(f"/proc/{trains}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "fairseq-train outlives the process that started it"
+        time.sleep(0.05)
+    assert not output.exists()
+    (work / ".prepared.1.partial").mkdir()  # what a kill in an earlier step would have left
+    before = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
+
+    monkeypatch.setattr(training, "time_to_stop", lambda left: left)  # it is told to stop before it begins
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--stop-after", "60"])
+    assert stopped.value.code == 3
+    assert f"stopped at update {before + 1} of 1000000; the same command goes on" in capsys.readouterr().err
+    assert not output.exists()
+
+    assert main([*arguments, "--lr", "0.02", "--dim", "64"]) == 2
+    said = capsys.readouterr().err
+    assert "dim was 32, asked is 64" in said
+    assert "lr was 0.01, asked is 0.02" in said
+    write_parallel(tmp_path / "parallel", 61)
+    assert main(arguments) == 2
+    assert "sha256 of en-de.tsv was" in capsys.readouterr().err
+    write_parallel(tmp_path / "parallel", 60)
+
+    assert main([*arguments, "--finish"]) == 0
+    about = json.loads((output / "training.json").read_text())
+    assert about["updates"] == before + 1
+    assert about["averaged"] == [before - before % 5, before + 1]
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_stopped_before_it_begins_it_has_prepared_and_cannot_be_finished(tmp_path, capsys):
     write_parallel(tmp_path / "parallel", 60)
     arguments = tiny_arguments(tmp_path / "parallel", tmp_path / "out")
-    arguments[arguments.index("--updates") + 1] = "1000000"
-    assert main([*arguments, "--stop-time-hours", "0.0005", "--num-workers", "1"]) == 0
-    assert (tmp_path / "out" / "model.pt").exists()
+    with pytest.raises(SystemExit):
+        main([*arguments, "--stop-after", "0"])
+    assert "stopped at update 0 of 200" in capsys.readouterr().err
+    assert main([*arguments, "--finish"]) == 2
+    assert "--finish needs a checkpoint" in capsys.readouterr().err
+    assert (tmp_path / ".out.training" / "prepared" / "bin" / "train.en-de.de.bin").exists()
+
+
+def test_binarized_text_is_that_of_fairseq_preprocess(tmp_path):
+    from fairseq_musc.translate.fairseq_commands import binarize
+    from fairseq_musc.translate.vocabulary import binarize_pairs, train_sentencepiece, write_dictionaries
+
+    rows = [(row["en"], row["ja"]) for row in sentences(50)]
+    rows += [("an unknown char \u2603", "\u732b"), ("dog " * 90, "too long a side")]
+    train_sentencepiece({("en", "ja"): rows[:50]}, 100, 1.0, tmp_path)
+    write_dictionaries(tmp_path, ["en", "ja"])
+    assert binarize_pairs({("en", "ja"): rows}, tmp_path, tmp_path / "ours", "train", 60) == {"en-ja": 51}
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spm.128k.model"))
+    for side, language in enumerate(("en", "ja")):
+        lines = [" ".join(spm.encode(row[side], out_type=str)) + "\n" for row in rows[:51]]
+        (tmp_path / f"text.{language}").write_text("".join(lines), encoding="utf-8")
+    dictionary = tmp_path / "data_dict.128k.txt"
+    binarize(tmp_path / "text", "en", "ja", "train", dictionary, tmp_path / "theirs", "--tgtdict", str(dictionary))
+    for ending in ("en.bin", "en.idx", "ja.bin", "ja.idx"):
+        name = f"train.en-ja.{ending}"
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+def test_the_mean_of_checkpoints_in_their_precision(tmp_path):
+    for updates, value in ((5, 1.0), (10, 2.0), (15, 6.0)):
+        state = {
+            "model": {"half": torch.full((2,), value, dtype=torch.float16), "count": torch.tensor(updates)},
+            "optimizer_history": [{"num_updates": updates}],
+            "last_optimizer_state": {"large": torch.ones(3)},
+        }
+        torch.save(state, tmp_path / f"checkpoint_1_{updates}.pt")
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    (tmp_path / "checkpoint_1_20.pt").write_bytes(b"cut short")
+    found = checkpoints_in(tmp_path)
+    assert [updates_of(path) for path in found] == [5, 10, 15]
+    mean = average(found)
+    assert mean["model"]["half"].tolist() == [3.0, 3.0]
+    assert mean["model"]["half"].dtype == torch.float16
+    assert mean["model"]["count"] == 15
+    assert "last_optimizer_state" not in mean

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fairseq_musc.cli import main
 
@@ -47,9 +48,14 @@ def tiny_arguments(parallel, output, *more):
 
 @pytest.fixture(scope="session")
 def translator_folder(tmp_path_factory):
-    """The folder of a translator. Not to be written to."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    root = tmp_path_factory.mktemp("translator")
-    write_parallel(root / "parallel")
-    assert main(tiny_arguments(root / "parallel", root / "made")) == 0
+    """The folder of a translator. Not to be written to. Trained once, by whichever test process needs it first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # where the folders of all test processes lie
+    root /= "translator"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"):
+        if not (root / "made").exists():  # it appears whole or not at all
+            write_parallel(root / "parallel")
+            assert main(tiny_arguments(root / "parallel", root / "made")) == 0
     return root / "made"

@@ -72,17 +72,6 @@ def are_views(names: Sequence[str]) -> bool:
     return len(names) == 2 and origin(names[0]) == origin(names[1])
 
 
-def translator_of(provenance: dict[str, Any]) -> str | None:
-    """How a signature names the translator of a corpus; None for text that people wrote."""
-    if "translated_by" in provenance:
-        return f"{provenance['translated_by']} (published)"
-    if "engine" not in provenance:
-        return None
-    checkpoints = {name: digest for name, digest in provenance["translator"].items() if name.endswith(".pt")}
-    named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in checkpoints.items())
-    return f"{provenance['engine']} with {named}" if named else str(provenance["engine"])
-
-
 class Row(NamedTuple):
     """One labelled text or text pair."""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,17 @@ class DataBinInfo:
         return cls(**{**values, "labels": tuple(values["labels"])})
 
 
+class TokenRows(NamedTuple):
+    """Rows of one corpus, end to end."""
+
+    ids: np.ndarray
+    """(tokens,) int64."""
+    lengths: np.ndarray
+    """(rows,) int64: the number of tokens of each."""
+    first_lengths: np.ndarray
+    """(rows,) int64: how many of them belong to the first segment."""
+
+
 @dataclass(frozen=True)
 class BinarizedCorpus:
     """One corpus of a data-bin, opened; rows stay on disk until asked for."""
@@ -89,9 +100,24 @@ class BinarizedCorpus:
     first_lengths: np.ndarray
     """(n,) int32 lengths of the first segments."""
     ids: list[str]
+    all_tokens: np.ndarray
+    """The token ids of all rows, end to end, as they lie on disk."""
+    starts: np.ndarray
+    """(n,) int64: where each row begins in ``all_tokens``."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: np.ndarray) -> TokenRows:
+        """Some rows, end to end, by one indexing of what lies on disk.
+
+        Args:
+            rows: (B,) numbers of rows.
+        """
+        lengths = self.sizes[rows].astype(np.int64)  # (B,)
+        ends = np.cumsum(lengths)
+        places = np.repeat(self.starts[rows] - (ends - lengths), lengths) + np.arange(lengths.sum())
+        return TokenRows(self.all_tokens[places].astype(np.int64), lengths, self.first_lengths[rows].astype(np.int64))
 
 
 def stem(folder: str | Path, name: str, language: str) -> Path:
@@ -143,6 +169,7 @@ def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus
         tokens = data_utils.load_indexed_dataset(str(path), dictionary=None, dataset_impl="mmap")
         rows = np.load(suffixed(path, ".rows.npy"), mmap_mode="r", allow_pickle=False)
         ids = [unescape(line) for line in suffixed(path, ".ids").read_bytes().decode().split("\n")[:-1]]
+        all_tokens = end_to_end(suffixed(path, ".bin"), tokens)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -151,7 +178,28 @@ def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus
     if set(counts.values()) != {about["rows"]}:
         found = ", ".join(f"{count} in {suffix}" for suffix, count in counts.items())
         raise InputError(f"{path}.json counts {about['rows']} rows, there are {found}; binarize again")
-    return BinarizedCorpus(name, language, about, tokens, tokens.sizes, rows[:, 0], rows[:, 1], ids)
+    starts = np.cumsum(tokens.sizes, dtype=np.int64) - tokens.sizes
+    return BinarizedCorpus(name, language, about, tokens, tokens.sizes, rows[:, 0], rows[:, 1], ids, all_tokens, starts)
+
+
+def end_to_end(path: Path, tokens: Any) -> np.ndarray:
+    """The token ids of all rows of an indexed dataset, which its builder writes one after the other.
+
+    Args:
+        path: its ``.bin``.
+        tokens: the dataset, or None if it could not be opened.
+
+    Raises:
+        ValueError: the file does not hold as many ids as the rows have.
+    """
+    count = 0 if tokens is None else int(np.sum(tokens.sizes, dtype=np.int64))
+    if not count:
+        return np.zeros(0, dtype=np.int64)
+    dtype = np.dtype(tokens._index.dtype)  # fairseq has no other name for it
+    size = path.stat().st_size
+    if size != count * dtype.itemsize:
+        raise ValueError(f"it has {size} bytes for {count} ids of {dtype.itemsize} bytes")
+    return np.memmap(path, dtype=dtype, mode="r")
 
 
 def check_views_aligned(views: list[BinarizedCorpus]) -> None:

@@ -19,8 +19,7 @@ translations, so that --weight 0.5 leaves T_tst the half that it has beside one 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ import numpy as np
 
 from fairseq_musc.data.corpus import CORPORA, check_aligned
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
+from fairseq_musc.data.translators import mismatch, short_name
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import (
     ENSEMBLES,
@@ -40,6 +40,7 @@ from fairseq_musc.evaluate.table import (
     write_predictions,
 )
 from fairseq_musc.evaluate.weights import STEPS, best_step, mixed, right_by_step, shared_out
+from fairseq_musc.progress import say
 from fairseq_musc.version import __version__
 
 #: The value of ``--weight`` that has it chosen.
@@ -98,6 +99,8 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         weights = {language: weights_of(len(tables), weight) for language, tables in members.items()}
     ensembles = [average(tables, weights[language], name) for language, tables in members.items()]
+    if warning := translators_warning([table for tables in members.values() for table in tables]):
+        say(f"warning: {warning}")
     for predictions in ensembles:
         write_predictions(output, predictions)
     for predictions in ensembles:
@@ -176,6 +179,16 @@ def chosen_weights(
             f"{100 * right[step] / rows:.2f} % with w = {step / STEPS:g}"
         )
     return weights, notes
+
+
+def translators_warning(tables: Iterable[Predictions]) -> str | None:
+    """What is to be said if a checkpoint predicted translations by another translator than it was trained on."""
+    trained, used = set[str](), set[str | None]()
+    for table in tables:
+        if table.signature.training is not None:
+            trained.update(table.signature.training.translators)
+            used.add(table.signature.translator)
+    return mismatch(trained, used, "predicting")
 
 
 def members_of(
@@ -290,7 +303,8 @@ def average(members: Sequence[Predictions], weights: Sequence[float], name: str)
 def member_names(members: Sequence[Predictions]) -> list[str]:
     """What a signature calls the members: their corpora, each with its translator if a corpus stands there twice.
 
-    A translator is told by the SHA-256 in its name, e.g. ``S_tst_MT[203eda5efa85]``; without one by its whole name.
+    A translator is told by the SHA-256 in its name, e.g. ``S_tst_MT[203eda5efa85]``, without one by its whole name, and
+    its second-best translations as ``S_tst_MT[203eda5efa85/2]``.
 
     Raises:
         InputError: two tables are of the same corpus by the same translator.
@@ -298,8 +312,7 @@ def member_names(members: Sequence[Predictions]) -> list[str]:
     corpora = [member.signature.corpus for member in members]
     names = []
     for corpus, member in zip(corpora, members, strict=True):
-        translator = member.signature.translator or ""
-        told = "+".join(re.findall(r"SHA-256 ([0-9a-f]{12})", translator)) or translator
+        told = short_name(member.signature.translator or "")
         names.append(corpus if corpora.count(corpus) == 1 else f"{corpus}[{told}]")
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(

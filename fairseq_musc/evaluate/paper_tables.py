@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.data.datasets import DATASETS
+from fairseq_musc.data.translators import mismatch
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import checkpoint_of
 from fairseq_musc.evaluate.published import PUBLISHED
@@ -571,6 +572,7 @@ def _traced(block: Block, lines: Sequence[FilledLine]) -> dict[str, str]:
         "criterion.terms": training.terms,
         **{name: value for name, value in settings_of(training).items() if value != "none"},
         "translator of S_tst^MT": ", ".join(sorted({each.translator for each in tables if each.translator})),
+        "warning": mismatch(training.translators, (each.translator for each in tables), "predicting") or "",
         "Ens.": ", ".join(mixtures),
         "version": "fairseq-musc " + ", ".join(sorted({signature.version for signature in tables})),
         "seeds": ", ".join(str(run.signature.seed) for run in runs),

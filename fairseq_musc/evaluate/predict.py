@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, languages_of, translator_of
+from fairseq_musc.data.corpus import CORPORA, languages_of
+from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
+from fairseq_musc.progress import say
 from fairseq_musc.version import __version__
 
 if TYPE_CHECKING:
@@ -45,7 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", metavar="LANG", help="in these languages only (default: all in the data-bin)"
     )
-    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows at once (default: 128)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="rows at once (default: 128, and 1024 without padding on a GPU)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="the type in which the encoder computes (default: that of training)",
+    )
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
 
 
@@ -54,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fairseq_musc.data.databin import DataBinInfo, open_corpus
     from fairseq_musc.models.checkpoint import load_classifier
 
-    if arguments.batch_size < 1:
+    if arguments.batch_size is not None and arguments.batch_size < 1:
         raise InputError(f"--batch-size is {arguments.batch_size}; it is at least 1")
     info = DataBinInfo.load(arguments.data)
     wanted = []
@@ -72,10 +81,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.data} holds none of {', '.join(arguments.corpora)} in {', '.join(nowhere)}")
     trained = load_classifier(arguments.checkpoint)
     check_fit(arguments.checkpoint, trained, arguments.data, info)
+    if arguments.precision is not None:
+        trained.model.compute_in(arguments.precision)
     checkpoint_sha256 = sha256(arguments.checkpoint)
     corpora = [open_corpus(arguments.data, *which) for which in wanted]
+    translators = [translator_of(corpus.about["provenance"]) for corpus in corpora]
+    if trained.training and (warning := mismatch(trained.training.translators, translators, "predicting")):
+        say(f"warning: {warning}")
     with progress_bar(sum(map(len, corpora))) as bar:
-        for corpus in corpora:
+        for corpus, translator in zip(corpora, translators, strict=True):
             signature = Signature(
                 dataset=info.dataset,
                 corpus=corpus.name,
@@ -87,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
                 update=trained.num_updates,
                 seed=trained.seed,
                 version=__version__,
-                translator=translator_of(corpus.about["provenance"]),
+                translator=translator,
                 training=trained.training,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}")
@@ -127,17 +141,18 @@ def already_there(folder: Path, signature: Signature) -> bool:
 
 
 def predict(
-    model: Any, corpus: BinarizedCorpus, info: DataBinInfo, batch_size: int, device: str, progress: Any
+    model: Any, corpus: BinarizedCorpus, info: DataBinInfo, batch_size: int | None, device: str, progress: Any
 ) -> np.ndarray:
     """The probabilities of all rows of a corpus.
 
-    Rows are taken by length, so that little padding is computed, and come back in their own order.
+    Rows are taken by length, so that little padding is computed where there is any, and come back in their own order.
+    Nothing waits for a GPU before the last batch is on its way.
 
     Args:
         model: the classifier, in eval mode.
         corpus: n rows.
         info: the data-bin's pad id and segments.
-        batch_size: rows at once.
+        batch_size: rows at once; None: 128, and 1024 for rows end to end on a GPU.
         device: where to compute, e.g. ``cuda``.
         progress: called with the number of rows done since the last call.
 
@@ -147,13 +162,39 @@ def predict(
     import torch
 
     model = model.to(device)
-    probabilities = np.full((len(corpus), model.classifier.out_features), np.nan)
+    batches = packed_batches if model.packed else padded_batches
+    batch_size = batch_size or (1024 if model.packed and device != "cpu" else 128)
+    order, logits = [], []
     with torch.inference_mode():
-        for rows, view in padded_batches(corpus, np.arange(len(corpus)), info, batch_size, device):
-            logits = model(**view, project=False).logits
-            probabilities[rows] = logits.double().softmax(-1).cpu().numpy()
+        for rows, inputs in batches(corpus, np.arange(len(corpus)), info, batch_size, device):
+            logits.append(model(**inputs, project=False).logits)
+            order.append(rows)
             progress(len(rows))
+        probabilities = np.full((len(corpus), model.classifier.out_features), np.nan)
+        if order:
+            probabilities[np.concatenate(order)] = torch.cat(logits).double().softmax(-1).cpu().numpy()
     return probabilities
+
+
+def packed_batches(
+    corpus: BinarizedCorpus, rows: np.ndarray, info: DataBinInfo, batch_size: int, device: str
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Rows of a corpus end to end, for a classifier whose ``packed`` is true, longest first.
+
+    Args and yields are those of :func:`padded_batches`; the rows are one argument of the classifier.
+    """
+    from fairseq_musc.packing import packed, rows_for_encoder
+
+    for places in by_length(corpus.sizes[rows], batch_size):
+        layout = packed([corpus.take(rows[places])], info.pad, None)
+        if not info.token_types:
+            layout["token_type_ids"].zero_()
+        if device != "cpu":
+            layout = {
+                key: value if isinstance(value, int) else value.pin_memory().to(device, non_blocking=True)
+                for key, value in layout.items()
+            }
+        yield places, {"packed": rows_for_encoder(layout, None)}
 
 
 def padded_batches(
@@ -171,11 +212,10 @@ def padded_batches(
     Yields:
         Which places of ``rows`` are in the batch, and the view: (B, L) tensors by the names of the encoder's arguments.
     """
-    from fairseq_musc.data.pairs import pad_view
+    from fairseq_musc.data.pairs import padded
 
     for places in by_length(corpus.sizes[rows], batch_size):
-        taken = rows[places]
-        view = pad_view([corpus.tokens[i] for i in taken], [corpus.first_lengths[i] for i in taken], info.pad)
+        view = padded(corpus.take(rows[places]), info.pad)
         if not info.token_types:
             del view["token_type_ids"]
         yield places, {key: tensor.to(device, non_blocking=True) for key, tensor in view.items()}

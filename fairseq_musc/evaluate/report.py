@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
-from fairseq_musc.evaluate.ensemble import check_same_origin, check_same_rows, checkpoint_of
+from fairseq_musc.evaluate.ensemble import check_same_origin, check_same_rows, checkpoint_of, translators_warning
 from fairseq_musc.evaluate.layout import aligned, markdown_rows
 from fairseq_musc.evaluate.table import (
     Predictions,
@@ -213,6 +213,7 @@ def signature_of(tables: Sequence[Predictions]) -> list[str]:
         "checkpoint": checkpoint_of(first),
         "seed": str(first.seed),
         "translator": ", ".join(translators),
+        "warning": translators_warning(tables) or "",
         **{LINES[line]: ", ".join(found) for line, found in mixtures.items()},
         "version": "fairseq-musc " + ", ".join(sorted({signature.version for signature in signatures})),
     }

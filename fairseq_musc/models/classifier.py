@@ -1,6 +1,7 @@
 """The registered model: a Hugging Face encoder f with a classifier h and a projector g (the paper's Figure 2)."""
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
+import contextlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -15,10 +16,14 @@ from torch import Tensor, nn
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.mixing import Mixing
+from fairseq_musc.models.packed import PackedEncoder, why_not_packed
+from fairseq_musc.packing import PackedRows
 
 logger = logging.getLogger(__name__)
 
 MIX_AT = ("embedding_output", "word_embeddings")
+
+PRECISIONS = {None: None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -47,6 +52,23 @@ class MuscClassifierConfig(FairseqDataclass):
     attn_implementation: Optional[str] = field(
         default=None, metadata={"help": "attention of the encoder: sdpa, eager, ...; null lets transformers choose"}
     )
+    packed: bool = field(
+        default=True,
+        metadata={
+            "help": "give rows to the encoder end to end, without padding, if it is of BERT's kind; false, and other "
+            "encoders: side by side, padded"
+        },
+    )
+    precision: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "the type in which the encoder computes: float32, bfloat16, or null for the parameters' own. The "
+            "parameters stay as they are, and so do optimizer and checkpoints"
+        },
+    )
+    compile: bool = field(
+        default=False, metadata={"help": "compile the layers of a packed encoder with torch.compile (a minute, once)"}
+    )
     encoder_config: Optional[str] = field(
         default=None,
         metadata={"help": "filled in and saved with the checkpoint: the encoder's config.json as one line"},
@@ -71,6 +93,9 @@ class MuscClassifierConfig(FairseqDataclass):
         found = []
         if cfg.mix_at not in MIX_AT:
             found.append(f"model.mix_at is {cfg.mix_at!r}; it can be {' or '.join(MIX_AT)}")
+        if cfg.precision not in PRECISIONS:
+            named = " or ".join(name for name in PRECISIONS if name)
+            found.append(f"model.precision is {cfg.precision!r}; it can be {named} or null")
         if not 0 <= cfg.classifier_dropout < 1:
             found.append(f"model.classifier_dropout is {cfg.classifier_dropout}; it is at least 0 and below 1")
         for name in ("projector_size", "projector_hidden"):
@@ -113,6 +138,13 @@ class MuscClassifier(BaseFairseqModel):
             nn.init.normal_(layer.weight, std=getattr(encoder.config, "initializer_range", 0.02))
             nn.init.zeros_(layer.bias)
         self.mixed_module = self._module_to_mix_at(cfg.mix_at)
+        reason = why_not_packed(encoder)
+        self.packed = cfg.packed and reason is None
+        if cfg.packed and reason is not None:
+            logger.warning("rows are padded for the encoder, which is slower: %s", reason)
+        # In a tuple, so that torch does not take it for a part with parameters of its own.
+        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, compile=cfg.compile),)
+        self.compute_in(cfg.precision)
 
     @classmethod
     def build_model(cls, cfg: MuscClassifierConfig, task: Any) -> "MuscClassifier":
@@ -127,6 +159,11 @@ class MuscClassifier(BaseFairseqModel):
         else:
             encoder = encoder_from_pretrained(cfg.pretrained, cfg.attn_implementation)
         return cls(encoder, len(cfg.labels), cfg)
+
+    def compute_in(self, precision: str | None) -> None:
+        """Lets the encoder compute in another type, a key of :data:`PRECISIONS`; parameters stay as they are."""
+        self.computed_in = PRECISIONS[precision]
+        self._packed_encoder[0].dtype = self.computed_in
 
     def _module_to_mix_at(self, mix_at: str) -> str:
         words = self.encoder.get_input_embeddings()
@@ -143,13 +180,14 @@ class MuscClassifier(BaseFairseqModel):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         mixing: Mixing | None = None,
         project: bool = True,
+        packed: PackedRows | None = None,
     ) -> Encoded:
-        """Encodes R rows of L tokens at most.
+        """Encodes R rows, of L tokens at most, side by side or end to end.
 
         Args:
             input_ids: (R, L) int64.
@@ -157,7 +195,23 @@ class MuscClassifier(BaseFairseqModel):
             token_type_ids: (R, L) int64, for encoders that know segments.
             mixing: which rows meet which; None if all are plain.
             project: whether the projections are wanted.
+            packed: the rows end to end, with what mixes them, in place of all the others but ``project``; for models
+                whose ``packed`` is true.
         """
+        if packed is not None:
+            cls = self._packed_encoder[0].cls(packed).to(self.classifier.weight.dtype)  # (R, width)
+            pooled = torch.tanh(self.pooler(cls)) if self.pooler is not None else self.encoder.pooler(cls[:, None])
+            return self.heads(cls, pooled, project)
+        assert input_ids is not None and attention_mask is not None
+        half = self.computed_in is torch.bfloat16
+        with torch.autocast(input_ids.device.type, torch.bfloat16) if half else contextlib.nullcontext():
+            cls, pooled = self.encode_padded(input_ids, attention_mask, token_type_ids, mixing)
+        return self.heads(cls, pooled, project)
+
+    def encode_padded(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None, mixing: Mixing | None
+    ) -> tuple[Tensor, Tensor]:
+        """[CLS] and the pooled [CLS] of rows side by side, (R, width) each: the encoder's own way."""
         hook = None
         if mixing is not None:
             attention_mask = mixing.attention_mask(attention_mask)
@@ -171,10 +225,14 @@ class MuscClassifier(BaseFairseqModel):
         finally:
             if hook is not None:
                 hook.remove()
-        cls = output.last_hidden_state[:, 0]  # (R, width)
-        pooled = output.pooler_output if self.pooler is None else torch.tanh(self.pooler(cls))  # (R, width)
-        logits = self.classifier(self.dropout(pooled))  # (R, C)
-        z = F.normalize(self.projector(cls).float(), dim=1) if project else None  # (R, d_p)
+        cls = output.last_hidden_state[:, 0]
+        return cls, output.pooler_output if self.pooler is None else torch.tanh(self.pooler(cls))
+
+    def heads(self, cls: Tensor, pooled: Tensor, project: bool) -> Encoded:
+        """Classifier and projector, on [CLS] and pooled [CLS] (R, width)."""
+        own = self.classifier.weight.dtype
+        logits = self.classifier(self.dropout(pooled.to(own)))  # (R, C)
+        z = F.normalize(self.projector(cls.to(own)).float(), dim=1) if project else None  # (R, d_p)
         return Encoded(logits, z)
 
     def max_positions(self) -> None:

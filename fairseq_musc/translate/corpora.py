@@ -1,7 +1,7 @@
-"""Makes the machine-translated corpora from those that they are made from, with fairseq-generate.
+"""Translates corpora, or a plain file.
 
 reads   CORPORA/<source>.<language>.tsv, .json   see fairseq_musc.data.corpus
-        TRANSLATOR/                              the files of fairseq's m2m_100 release, or of train-translator
+        TRANSLATOR/                              the files of fairseq's m2m_100 release, or what --engine takes
 writes  CORPORA/<made>.<language>.tsv, .json     the same ids and labels, the texts translated, and what made them
 
   T_trn_MT.xx  is made from S_trn.en      English into xx
@@ -10,273 +10,318 @@ writes  CORPORA/<made>.<language>.tsv, .json     the same ids and labels, the te
   S_trn_MT.xx               T_trn.xx      xx into English
   T_trn_BT.xx               S_trn_MT.xx   English back into xx
 
-All corpora of one direction go through the model together. A corpus that is already there, made from the same rows
-by the same translator with the same settings, is kept. One that was made otherwise ends the run before anything is
+With --source-lang ja the other language is Japanese instead of English; nothing goes through a third one.
+
+All corpora of one direction go through the model together, a distinct sentence once. What is translated lies in
+CORPORA/.translate until they are written: a run that was killed goes on where it was, and the same command started
+again elsewhere on the same folder takes a share of the work. A corpus that is already there, made from the same rows by
+the same translator with the same settings, is kept. One that was made otherwise ends the run before anything is
 translated, unless --overwrite is given.
+
+With --nbest N the further translations of each text go to CORPORA/nbest2, CORPORA/nbest3, ...
+
+With --file and --output, a text file is translated line by line, or columns of a tab-separated one, between any two
+languages of the translator; OUTPUT.json says what made it.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import sys
+import contextlib
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fairseq_musc.data.corpus import (
-    CORPORA,
-    Corpus,
-    Row,
-    check_aligned,
-    corpus_exists,
-    languages_of,
-    read_about,
-    read_corpus,
-    write_corpus,
+from fairseq_musc.data.corpus import Corpus, Row, check_aligned, corpus_exists, corpus_path, read_corpus, write_corpus
+from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.files import remove_partials
+from fairseq_musc.progress import say
+from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from, open_engine
+from fairseq_musc.translate.job import CHUNK, Here, Workers
+from fairseq_musc.translate.made_corpora import (
+    MADE,
+    MadeCorpus,
+    corpora_to_make,
+    is_there,
+    made_otherwise,
+    source_of,
 )
-from fairseq_musc.errors import InputError
-from fairseq_musc.translate.fairseq_generate import (
-    Decoding,
-    Device,
-    add_generation_arguments,
-    generation_from,
-    provenance,
-    translate,
-)
-from fairseq_musc.translate.release import Translator, open_translator
-from fairseq_musc.version import __version__
-
-MADE = [name for name, kind in CORPORA.items() if kind.made_from]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One corpus to make."""
-
-    name: str
-    language: str
-    source_lang: str
-    """The source language of the whole experiment, which S corpora are in; not that of this translation."""
-
-    @property
-    def made_from(self) -> tuple[str, str]:
-        """Name and language of the corpus that is translated: every T_trn_MT comes from the one S_trn."""
-        name = CORPORA[self.name].made_from
-        assert name is not None
-        return name, self.source_lang if name == "S_trn" else self.language
-
-    @property
-    def direction(self) -> tuple[str, str]:
-        """From and into which language."""
-        into_target = CORPORA[self.name].side == "T"
-        return (self.source_lang, self.language) if into_target else (self.language, self.source_lang)
-
-    def __str__(self) -> str:
-        return f"{self.name}.{self.language}"
+from fairseq_musc.translate.on_ray import THIS_MACHINE, ray_pool
+from fairseq_musc.translate.provenance import circumstances
+from fairseq_musc.translate.text_file import read_text_file, translate_file
+from fairseq_musc.translate.texts import Setup, TranslatedTexts, translate_texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    parser.add_argument("--corpora", type=Path, required=True, metavar="FOLDER", help="where the corpora are")
     parser.add_argument("--translator", type=Path, required=True, metavar="FOLDER", help="the m2m_100 files")
-    parser.add_argument("--make", nargs="+", required=True, choices=MADE, metavar="NAME", help=f"of {', '.join(MADE)}")
-    parser.add_argument(
+    corpora = parser.add_argument_group("corpora")
+    corpora.add_argument("--corpora", type=Path, metavar="FOLDER", help="where the corpora are")
+    corpora.add_argument("--make", nargs="+", choices=MADE, metavar="NAME", help=f"of {', '.join(MADE)}")
+    corpora.add_argument(
         "--languages",
         nargs="+",
         metavar="XX",
         help="target languages (default: those that the source corpora are there in; for T_trn_MT those of T_val and "
         "T_tst)",
     )
-    parser.add_argument("--source-lang", default="en", metavar="XX", help="language of S_trn (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace corpora that were made otherwise")
-    parser.add_argument(
+    corpora.add_argument("--source-lang", default="en", metavar="XX", help="language of S_trn (default: %(default)s)")
+    corpora.add_argument(
         "--where-there",
         action="store_true",
         help="make what has a source corpus in the folder and pass over the rest of --make, instead of an error",
     )
+    file = parser.add_argument_group("a plain file")
+    file.add_argument("--file", type=Path, metavar="IN", help="UTF-8, a text a line; .gz is unpacked")
+    file.add_argument("--output", type=Path, metavar="OUT", help="the same lines, translated; .gz is packed")
+    file.add_argument("--from", dest="from_lang", metavar="XX", help="the language of IN")
+    file.add_argument("--to", dest="to_lang", metavar="XX", help="the language of OUT")
+    file.add_argument(
+        "--columns", nargs="+", type=int, metavar="N", help="IN is tab-separated: translate these columns, from 1"
+    )
+    file.add_argument("--header", action="store_true", help="the first line of IN is copied")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there and was made otherwise")
+    parser.add_argument(
+        "--nbest",
+        type=int,
+        default=1,
+        metavar="N",
+        help="keep the N best translations, the further ones in corpora of their own (default: %(default)s)",
+    )
     add_generation_arguments(parser)
+    work = parser.add_argument_group("work")
+    work.add_argument(
+        "--chunk",
+        type=int,
+        default=CHUNK,
+        metavar="SENTENCES",
+        help="how many are kept, or lost, together when a run is killed (default: %(default)s)",
+    )
+    work.add_argument(
+        "--ray",
+        nargs="?",
+        const=THIS_MACHINE,
+        metavar="ADDRESS",
+        help="translate on the workers of a Ray cluster; without ADDRESS, one of this machine alone",
+    )
+    work.add_argument(
+        "--workers", type=int, metavar="N", help="how many workers --ray has (default: one a GPU, or a single one)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Makes the corpora.
+    """Makes the corpora, or the file.
 
     Raises:
-        InputError: a source corpus is missing, a language is unknown to the translator, a corpus that is there was
-            made otherwise; each with all its cases at once.
+        InputError: options that do not go together, a source corpus is missing, a language is unknown to the
+            translator, something that is there was made otherwise; each with all its cases at once.
     """
+    check_options(arguments)
     decoding, device = generation_from(arguments)
-    translator = open_translator(arguments.translator)
-    jobs = plan(arguments.corpora, arguments.make, arguments.languages, arguments.source_lang, arguments.where_there)
-    translator.require(language for job in jobs for language in job.direction)
-    make_corpora(arguments.corpora, jobs, translator, decoding, device, arguments.overwrite)
+    if arguments.file is not None:
+        file = read_text_file(arguments.file, arguments.columns, arguments.header)
+        with open_setup(arguments, decoding, device, [arguments.from_lang, arguments.to_lang]) as setup:
+            translate_file(file, arguments.output, arguments.from_lang, arguments.to_lang, setup)
+        return
+    wanted = corpora_to_make(
+        arguments.corpora, arguments.make, arguments.languages, arguments.source_lang, arguments.where_there
+    )
+    languages = {language for corpus in wanted for language in corpus.direction}
+    with open_setup(arguments, decoding, device, languages) as setup:
+        make_corpora(arguments.corpora, wanted, setup)
 
 
-def say(line: str) -> None:
-    """Progress, to the stream that no result goes to."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def plan(
-    folder: Path, names: Sequence[str], languages: Sequence[str] | None, source_lang: str, where_there: bool = False
-) -> list[Job]:
-    """The corpora to make, each behind the one that it is made from.
-
-    Args:
-        where_there: pass over what has no source corpus.
-
-    Raises:
-        InputError: source corpora are missing, or there is no language to make a corpus in.
-    """
-    jobs: list[Job] = []
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises :class:`InputError` unless the options are those of corpora or those of a file, and all that it takes."""
+    of_corpora = {"--corpora": arguments.corpora, "--make": arguments.make}
+    of_file = {"--output": arguments.output, "--from": arguments.from_lang, "--to": arguments.to_lang}
     problems = []
-    for name in sorted(set(names), key=MADE.index):
-        wanted = default_languages(folder, name, names) if languages is None else set(languages)
-        found = [Job(name, language, source_lang) for language in sorted(wanted - {source_lang})]
-        there = [
-            job for job in found if corpus_exists(folder, *job.made_from) or Job(*job.made_from, source_lang) in jobs
-        ]
-        if not where_there:
-            missing = sorted({".".join(job.made_from) for job in found if job not in there})
-            if missing:
-                problems.append(f"{name}: {', '.join(missing)} to make it from")
-            if not found:
-                problems.append(f"{name}: any {CORPORA[name].made_from} in a language other than {source_lang}")
-        jobs += there
-    if problems or not jobs:
-        raise InputError.all_at_once(
-            f"{folder} lacks what {', '.join(names)} are made from; read the data set first, or name other languages:",
-            problems or ["every corpus that could be translated"],
-        )
-    return jobs
+    if arguments.file is None:
+        problems += [f"{option} is needed, or --file" for option, value in of_corpora.items() if value is None]
+        also = {**of_file, "--columns": arguments.columns, "--header": arguments.header or None}
+        problems += [f"{option} goes with --file" for option, value in also.items() if value is not None]
+    else:
+        problems += [f"{option} is needed with --file" for option, value in of_file.items() if value is None]
+        also = {**of_corpora, "--languages": arguments.languages, "--where-there": arguments.where_there or None}
+        problems += [f"{option} does not go with --file" for option, value in also.items() if value is not None]
+    if arguments.chunk < 1:
+        problems.append(f"--chunk is {arguments.chunk}; it must be at least 1")
+    if arguments.workers is not None and arguments.ray is None:
+        problems.append("--workers goes with --ray")
+    raise_all("these options cannot be used:", problems)
 
 
-def default_languages(folder: Path, name: str, names: Sequence[str]) -> set[str]:
-    """The languages to make a corpus in when none is named."""
-    source = CORPORA[name].made_from
-    assert source is not None
-    if source == "S_trn":
-        return {*languages_of(folder, "T_val"), *languages_of(folder, "T_tst")}
-    return {*languages_of(folder, source), *(default_languages(folder, source, names) if source in names else ())}
-
-
-def make_corpora(
-    folder: Path, jobs: Sequence[Job], translator: Translator, decoding: Decoding, device: Device, overwrite: bool
-) -> None:
-    """Makes each corpus, unless it is there already; all ready ones of a direction in one call.
+@contextmanager
+def open_setup(
+    arguments: argparse.Namespace, decoding: Decoding, device: Device, languages: Iterable[str]
+) -> Iterator[Setup]:
+    """Who translates, for the block.
 
     Raises:
-        InputError: a corpus was made otherwise and ``overwrite`` is not set.
+        InputError: the translator cannot be opened, does not know a language, or there are no such workers.
     """
-    pending = list(jobs)
-    to_check = [job for job in jobs if corpus_exists(folder, *job.made_from)]
-    problems = [problem for job in to_check if (problem := made_otherwise(folder, job, translator, decoding))]
-    if problems and not overwrite:
+    opener = functools.partial(open_engine, arguments.engine, arguments.translator.resolve(), device=device)
+    with contextlib.ExitStack() as stack:
+        workers: Workers
+        if arguments.ray is None:
+            workers = Here(opener, device)
+        else:
+            workers = stack.enter_context(ray_pool(opener, device, arguments.ray, arguments.workers))
+        workers.engine(decoding).require(languages)
+        yield Setup(arguments.engine, workers, decoding, device, arguments.chunk, arguments.overwrite)
+
+
+def folder_of(folder: Path, rank: int) -> Path:
+    """Where the corpora of the translations of a rank lie; 1 is the best."""
+    return folder if rank == 1 else folder / f"nbest{rank}"
+
+
+def make_corpora(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> None:
+    """Makes each corpus, unless it is there already; all ready ones of a direction in one go.
+
+    Raises:
+        InputError: a corpus was made otherwise and is not to be replaced.
+    """
+    pending = list(wanted)
+    to_check = [corpus for corpus in wanted if corpus_exists(folder, *corpus.made_from)]
+    check_replaceable(folder, to_check, setup)
+    while pending:
+        waiting = {corpus for corpus in pending if any(corpus.made_from == (o.name, o.language) for o in pending)}
+        ready = [corpus for corpus in pending if corpus not in waiting]
+        by_direction = defaultdict(list)
+        for corpus in ready:
+            by_direction[corpus.direction].append(corpus)
+        # a direction that another corpus will need later is left until then, so that its sentences go together
+        later = {corpus.direction for corpus in waiting}
+        chosen = [direction for direction in by_direction if direction not in later] or list(by_direction)
+        for direction in chosen:
+            make_direction(folder, by_direction[direction], setup)
+            pending = [corpus for corpus in pending if corpus not in by_direction[direction]]
+
+
+def check_replaceable(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> None:
+    """Raises :class:`InputError` with each corpus that was made otherwise, unless such are to be replaced."""
+    problems = [
+        problem
+        for corpus in wanted
+        for rank in setup.ranks
+        if (problem := made_otherwise(folder_of(folder, rank), corpus, asked_of(folder, corpus, rank, setup)))
+    ]
+    if problems and not setup.overwrite:
         raise InputError.all_at_once(
             "these corpora are there and were made otherwise; add --overwrite to replace them, or use another folder:",
             problems,
         )
-    while pending:
-        waiting = {job for job in pending if any(job.made_from == (other.name, other.language) for other in pending)}
-        ready = [job for job in pending if job not in waiting]
-        by_direction = defaultdict(list)
-        for job in ready:
-            by_direction[job.direction].append(job)
-        # a direction that another corpus will need later is left until then, so that the model is loaded once for both
-        later = {job.direction for job in waiting}
-        chosen = [direction for direction in by_direction if direction not in later] or list(by_direction)
-        for direction in chosen:
-            make_direction(folder, by_direction[direction], translator, decoding, device, overwrite)
-            pending = [job for job in pending if job not in by_direction[direction]]
 
 
-def make_direction(
-    folder: Path, jobs: Sequence[Job], translator: Translator, decoding: Decoding, device: Device, overwrite: bool
-) -> None:
-    """Makes corpora of one direction in one call of fairseq-generate."""
-    to_make = []
-    for job in jobs:
-        problem = made_otherwise(folder, job, translator, decoding)
-        if corpus_exists(folder, job.name, job.language) and problem is None:
-            say(f"{job} is there, made in the same way; it is kept")
-        elif problem and not overwrite:
-            raise InputError(f"{problem}; add --overwrite to replace it")
-        else:
-            to_make.append(job)
-    if not to_make:
-        return
-    source_lang, target_lang = to_make[0].direction
-    sources = [read_corpus(folder, *job.made_from) for job in to_make]
-    for job, source in zip(to_make, sources, strict=True):
-        if source.text_language != source_lang:
-            raise InputError(
-                f"{'.'.join(job.made_from)} is in {source.text_language!r}, and {job} is translated from "
-                f"{source_lang!r}; is --source-lang {job.source_lang} right?"
-            )
-    cells = [
-        cell for source in sources for row in source.rows for cell in (row.text, row.text_pair) if cell is not None
-    ]
-    translation = translate(cells, source_lang, target_lang, translator, decoding, device)
-    counts = translation.counts
-    say(
-        f"{source_lang} -> {target_lang}: {counts['blank']} blank lines left alone, {counts['cut']} long lines cut, "
-        f"{counts['unknown']} unknown pieces, {counts['empty']} empty translations"
-    )
-    if len(translation.texts) != len(cells):
-        raise RuntimeError(f"{len(cells)} texts were translated into {len(translation.texts)}")
-    texts = iter(translation.texts)
-    for job, source in zip(to_make, sources, strict=True):
-        rows = [
-            Row(row.id, row.label, next(texts), None if row.text_pair is None else next(texts)) for row in source.rows
+def asked_of(folder: Path, corpus: MadeCorpus, rank: int, setup: Setup) -> dict[str, Any]:
+    """What decides a corpus of the translations of a rank."""
+    return {**setup.asked(*corpus.direction, rank), **source_of(folder, corpus)}
+
+
+def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> None:
+    """Makes corpora of one direction together, as far as they are not there."""
+    check_replaceable(folder, wanted, setup)
+
+    def missing() -> list[tuple[MadeCorpus, int]]:
+        return [
+            (corpus, rank)
+            for corpus in wanted
+            for rank in setup.ranks
+            if not is_there(folder_of(folder, rank), corpus, asked_of(folder, corpus, rank, setup))
         ]
-        check_aligned(".".join(job.made_from), source.ids, str(job), [row.id for row in rows])
-        made_with = {
-            **provenance(source_lang, target_lang, translator, decoding),
-            **source_of(folder, job),
-            **asdict(device),
-            "generated_together": {"corpora": [str(other) for other in to_make], **counts},
-            "versions": versions(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
-        corpus = Corpus(job.name, job.language, target_lang, source.dataset, source.labels, rows, made_with)
-        say(f"{write_corpus(folder, corpus)}: {len(rows)} rows")
+
+    to_make = [corpus for corpus in wanted if corpus in {corpus for corpus, _ in missing()}]
+    kept = [corpus for corpus in wanted if corpus not in to_make]
+    for corpus in kept:
+        say(f"{corpus} is there, made in the same way; it is kept")
+    source_lang, target_lang = wanted[0].direction
+    sources = {corpus: read_source(folder, corpus) for corpus in to_make}
+    if not sources and not setup.work_folder(folder, source_lang, target_lang).path.exists():
+        return
+    translated = translate_texts(texts_of(sources), source_lang, target_lang, folder, setup, lambda: not missing())
+    if translated is None:
+        say(f"{', '.join(map(str, to_make))}: written by another process")
+        return
+    counts = translated.plan.counts
+    if sources:
+        say(
+            f"{source_lang} -> {target_lang}: {counts['blank']} of {counts['texts']} texts blank and left alone, "
+            f"{counts['cut']} of {counts['distinct']} sentences too long and cut"
+        )
+    with translated.ending(lambda: not missing()) as ours:
+        if ours:
+            write_corpora(folder, sources, missing(), translated, setup)
+    if translated.clear():
+        # a run that was killed while it wrote the corpora has left those of its chunks that belong to what is kept
+        texts = texts_of({corpus: read_source(folder, corpus) for corpus in kept})
+        if left := translated.clear(setup.plan(texts, source_lang, target_lang).sentences):
+            say(f"{left} chunks of other corpora stay in {translated.folder.path}")
 
 
-def source_of(folder: Path, job: Job) -> dict[str, Any]:
-    """Which corpus a job translates, with its checksum."""
-    return {"made_from": ".".join(job.made_from), "made_from_sha256": read_about(folder, *job.made_from)["sha256"]}
+def texts_of(sources: Mapping[MadeCorpus, Corpus]) -> list[str]:
+    """The texts of corpora, row by row, each with its second one behind it if there is one."""
+    return [text for source in sources.values() for row in source.rows for text in row[2:] if text is not None]
 
 
-def made_otherwise(folder: Path, job: Job, translator: Translator, decoding: Decoding) -> str | None:
-    """In what a corpus that is there differs from what was asked for; None if in nothing, or if it is not there."""
-    if not corpus_exists(folder, job.name, job.language):
-        return None
-    there = read_about(folder, job.name, job.language)["provenance"]
-    asked = {**provenance(*job.direction, translator, decoding), **source_of(folder, job)}
-    differing = [key for key, value in asked.items() if there.get(key) != value]
-    if not differing:
-        return None
-    return f"{job}: " + "; ".join(
-        f"{key} was {brief(there.get(key))}, asked is {brief(asked[key])}" for key in differing
-    )
+def read_source(folder: Path, corpus: MadeCorpus) -> Corpus:
+    """The corpus that another is made from.
+
+    Raises:
+        InputError: it is in another language than the one that is translated from.
+    """
+    source = read_corpus(folder, *corpus.made_from)
+    if source.text_language != corpus.direction[0]:
+        raise InputError(
+            f"{'.'.join(corpus.made_from)} is in {source.text_language!r}, and {corpus} is translated from "
+            f"{corpus.direction[0]!r}; is --source-lang {corpus.source_lang} right?"
+        )
+    return source
 
 
-def brief(value: Any) -> str:
-    """A value of a provenance as a message shows it: the translator by the start of its checkpoint's checksum."""
-    if isinstance(value, dict):
-        value = next(iter(value.values()), None)
-    return f"{value[:12]}..." if isinstance(value, str) and len(value) > 40 else repr(value)
+def write_corpora(
+    folder: Path,
+    sources: Mapping[MadeCorpus, Corpus],
+    missing: Sequence[tuple[MadeCorpus, int]],
+    translated: TranslatedTexts,
+    setup: Setup,
+) -> None:
+    """Writes corpora of which all texts are translated.
 
+    Args:
+        folder: where those of the best translations go.
+        sources: each corpus to make, and the one that it is made from, in the order of the translated texts.
+        missing: what is to be written: corpus and rank.
+        translated: the texts of all sources.
+        setup: how they were translated.
 
-def versions() -> dict[str, str]:
-    """The versions of everything that has a say in the text."""
-    found = {"fairseq-musc": __version__}
-    for package in ("fairseq", "fairseq-fixed", "torch", "sentencepiece"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    Raises:
+        InputError: a file cannot be written; the translations are kept.
+    """
+    for rank in setup.ranks:
+        texts = iter(translated.texts(rank))
+        for made, source in sources.items():
+            rows = [
+                Row(row.id, row.label, next(texts), None if row.text_pair is None else next(texts))
+                for row in source.rows
+            ]
+            check_aligned(".".join(made.made_from), source.ids, str(made), [row.id for row in rows])
+            if (made, rank) not in missing:
+                continue
+            made_with = {
+                **asked_of(folder, made, rank, setup),
+                "nbest": setup.decoding.nbest,
+                **circumstances(setup.engine, setup.device),
+                "generated_together": {"corpora": [str(other) for other in sources], **translated.plan.counts},
+            }
+            language = made.direction[1]
+            corpus = Corpus(made.name, made.language, language, source.dataset, source.labels, rows, made_with)
+            path = corpus_path(folder_of(folder, rank), made.name, made.language)
+            with translated.folder.failing_plainly():
+                for file in (path, path.with_suffix(".json")):
+                    remove_partials(file)
+                written = write_corpus(folder_of(folder, rank), corpus)
+            say(f"{written}: {len(rows)} rows")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.translate.documents import NORMALISATIONS
 
 #: The module of each engine: it has a function ``open_engine(folder, decoding, device) -> Engine``.
 ENGINES = {
@@ -26,6 +27,10 @@ ENGINES = {
 }
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+#: Who searches with fairseq's model: fairseq's own generator, or :mod:`fairseq_musc.translate.beam_search`, which finds
+#: the same. ``auto`` is the latter on a GPU.
+SEARCHES = ("auto", "fast", "fairseq")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Decoding:
     """Sentences of more SentencePiece pieces than this are cut and translated in parts."""
     nbest: int = 1
     """How many hypotheses of each sentence are kept, at most ``beam``."""
+    normalise: str = "none"
+    """What is done to the sentences first: one of :data:`fairseq_musc.translate.documents.NORMALISATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Device:
     precision: str = "fp32"
     """One of :data:`PRECISIONS`; int8 is CTranslate2's alone."""
     cpu: bool = False
+    search: str = "auto"
+    """One of :data:`SEARCHES`; the engine ``fairseq`` alone has a choice."""
 
 
 class Hypothesis(NamedTuple):
@@ -136,6 +145,13 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut sentences of more pieces than this at the best point there is (default: %(default)s)",
     )
     group.add_argument(
+        "--normalise",
+        choices=NORMALISATIONS,
+        default=decoding.normalise,
+        help="moses: normalise punctuation and take out what cannot be printed, for translators that were trained on "
+        "such text; m2m_100 was not (default: %(default)s)",
+    )
+    group.add_argument(
         "--batch-tokens",
         type=int,
         default=device.batch_tokens,
@@ -150,6 +166,13 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
         "ctranslate2 (default: %(default)s)",
     )
     group.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    group.add_argument(
+        "--search",
+        choices=SEARCHES,
+        default=device.search,
+        help="of the engine fairseq: its own generator, or a faster one that finds the same; auto is the fast one on a "
+        "GPU (default: %(default)s)",
+    )
 
 
 def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
@@ -159,8 +182,10 @@ def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
         InputError: a precision that the device or the engine lacks, or a number below its least; all at once.
     """
     nbest = getattr(arguments, "nbest", 1)
-    decoding = Decoding(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.longest, nbest)
-    device = Device(arguments.batch_tokens, arguments.precision, arguments.cpu)
+    decoding = Decoding(
+        arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.longest, nbest, arguments.normalise
+    )
+    device = Device(arguments.batch_tokens, arguments.precision, arguments.cpu, arguments.search)
     numbers = {
         "--beam": decoding.beam,
         "--longest": decoding.longest,

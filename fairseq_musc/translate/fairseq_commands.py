@@ -1,4 +1,4 @@
-"""fairseq's own commands, run inside this process to spare their start-up of several seconds a call."""
+"""fairseq's own commands and their settings, inside this process to spare a start-up of several seconds a call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 
@@ -19,10 +20,20 @@ def run_here(module: str, arguments: Sequence[str]) -> None:
     Only for commands that leave nothing behind that changes the next one: ``fairseq_cli.preprocess`` and
     ``fairseq_cli.generate``. ``fairseq_cli.train`` keeps its best score on a function and needs a process of its own.
     """
-    with _argv([module, *arguments]), _quiet(module):
+    with _argv([module, *arguments]), quiet(module):
         command = importlib.import_module(module)
         allow_fairseq_checkpoints()
         command.cli_main()
+
+
+def generation_settings(*arguments: str) -> Any:
+    """The settings of ``fairseq-generate`` with these arguments, defaults filled in, for use without the command."""
+    with _argv(["fairseq-generate"]), quiet("fairseq_cli.generate"):
+        from fairseq import options  # which prints when it is imported
+        from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+        parsed = options.parse_args_and_arch(options.get_generation_parser(), list(arguments))
+        return convert_namespace_to_omegaconf(parsed)
 
 
 @contextmanager
@@ -36,7 +47,7 @@ def _argv(argv: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(module: str) -> Iterator[None]:
+def quiet(module: str) -> Iterator[None]:
     """Silences the lines that print whole configurations and Hydra's notes on fairseq's old style; the bar stays.
 
     A handler on the root logger keeps ``fairseq_cli.generate`` from making its results file the place for all logging

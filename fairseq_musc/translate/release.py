@@ -66,9 +66,14 @@ class Translator:
             )
 
 
+def directions_of(pairs: str) -> list[str]:
+    """The directions in a text of them: ``["af-am", "am-af"]`` in ``af-am,am-af``."""
+    return [pair for pair in re.split(r"[,\s]+", pairs) if "-" in pair]
+
+
 def languages_of(pairs: str) -> set[str]:
     """The languages in a text of directions: ``{"af", "am"}`` in ``af-am,am-af``."""
-    return {language for pair in re.split(r"[,\s]+", pairs) if "-" in pair for language in pair.split("-")}
+    return {language for pair in directions_of(pairs) for language in pair.split("-")}
 
 
 def open_translator(folder: str | Path) -> Translator:

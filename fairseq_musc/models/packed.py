@@ -1,0 +1,231 @@
+"""BERT over rows that lie end to end: no padding is computed, and of the last layer only what [CLS] needs.
+
+These are functions over the parameters of Hugging Face's own BertModel (and its like), which keeps them: state dict,
+checkpoints and export do not change. What they compute is what the model itself computes of padded rows, with
+:class:`fairseq_musc.mixing.Mixing` at the same place; dropout is drawn from the same distribution.
+
+The parameters can be kept in float32 and rounded to half precision once a step, layer by layer
+(:class:`RoundedTogether`); their gradients come back in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fairseq_musc.models.attention import Attention, Spans, attention_for
+from fairseq_musc.packing import PackedRows
+
+BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
+"""The encoders of transformers that this file knows: the same layers under the same names."""
+
+
+def why_not_packed(encoder: nn.Module) -> str | None:
+    """Why rows cannot be given to an encoder end to end; None if they can."""
+    config: Any = encoder.config
+    if type(encoder).__name__ not in BERT_LIKE:
+        return f"a {type(encoder).__name__} is none of {', '.join(BERT_LIKE)}"
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "it is a decoder"
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return f"its positions are {config.position_embedding_type}"
+    return None
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer, in the type in which it is computed; d is the width of the encoder."""
+
+    qkv: Tensor
+    """(3 d, d), those of queries, keys and values one below the other."""
+    qkv_bias: Tensor
+    out: Tensor
+    """(d, d), behind attention."""
+    out_bias: Tensor
+    norm1: Tensor
+    norm1_bias: Tensor
+    up: Tensor
+    """(intermediate size, d)."""
+    up_bias: Tensor
+    down: Tensor
+    """(d, intermediate size)."""
+    down_bias: Tensor
+    norm2: Tensor
+    norm2_bias: Tensor
+
+
+class RoundedTogether(torch.autograd.Function):
+    """Parameters in another floating type, by one kernel; their gradients come back in their own by another."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *parameters: Tensor) -> tuple[Tensor, ...]:
+        """Rounds parameters.
+
+        Args:
+            ctx: autograd's.
+            dtype: the type to round to.
+            parameters: any number of them.
+        """
+        ctx.dtypes = [parameter.dtype for parameter in parameters]
+        rounded = [torch.empty_like(parameter, dtype=dtype) for parameter in parameters]
+        torch._foreach_copy_(rounded, list(parameters))
+        return tuple(rounded)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """The gradients in the parameters' own type."""
+        back = [torch.empty_like(g, dtype=dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)]
+        torch._foreach_copy_(back, list(gradients))
+        return None, *back
+
+
+def weights_of(layer: Any, dtype: torch.dtype) -> Weights:
+    """The parameters of a Hugging Face layer, rounded if they are of another type."""
+    attention, out, up, down = layer.attention.self, layer.attention.output, layer.intermediate.dense, layer.output
+    thirds = (attention.query, attention.key, attention.value)
+    parameters: Sequence[Tensor] = [
+        *(third.weight for third in thirds),
+        *(third.bias for third in thirds),
+        *(out.dense.weight, out.dense.bias, out.LayerNorm.weight, out.LayerNorm.bias),
+        *(up.weight, up.bias),
+        *(down.dense.weight, down.dense.bias, down.LayerNorm.weight, down.LayerNorm.bias),
+    ]
+    if any(parameter.dtype != dtype for parameter in parameters):
+        parameters = RoundedTogether.apply(dtype, *parameters)
+    return Weights(torch.cat(list(parameters[:3])), torch.cat(list(parameters[3:6])), *parameters[6:])
+
+
+def behind_attention(
+    x: Tensor,
+    attended: Tensor,
+    w: Weights,
+    activation: Callable[[Tensor], Tensor],
+    dropout: float,
+    eps: float,
+) -> Tensor:
+    """The layer from the output projection of attention on: x and ``attended`` (n, d), and (n, d) back."""
+    d = (x.shape[-1],)
+    projected = F.dropout(F.linear(attended, w.out, w.out_bias), dropout)
+    x = F.layer_norm(x + projected, d, w.norm1, w.norm1_bias, eps)
+    hidden = activation(F.linear(x, w.up, w.up_bias))
+    projected = F.dropout(F.linear(hidden, w.down, w.down_bias), dropout)
+    return F.layer_norm(x + projected, d, w.norm2, w.norm2_bias, eps)
+
+
+@functools.cache
+def compiled_behind_attention() -> Callable[..., Tensor]:
+    """The same, compiled for any number of tokens; every layer uses the one that is compiled for the first."""
+    return torch.compile(behind_attention, dynamic=True)
+
+
+def segment_embeddings(table: nn.Embedding, ids: Tensor) -> Tensor:
+    """``table(ids)``, (tokens, d), with a gradient that is a plain sum.
+
+    That of a lookup sorts the ids and adds up piece by piece, which takes long where thousands share one of two rows.
+    """
+    if table.num_embeddings != 2 or table.padding_idx is not None:
+        return table(ids)
+    return torch.where(ids[:, None] == 0, table.weight[0], table.weight[1])
+
+
+class PackedEncoder:
+    """Encodes rows that lie end to end, with the parameters of a Hugging Face encoder.
+
+    Args:
+        encoder: one for which :func:`why_not_packed` knows no reason.
+        mix_at: what mixed rows mix, ``embedding_output`` or ``word_embeddings``.
+        dtype: the type to compute the layers in; None takes that of the parameters.
+        compile: whether to compile what lies behind attention.
+        attention: how to attend; None chooses by device and type.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        mix_at: str,
+        dtype: torch.dtype | None = None,
+        compile: bool = False,
+        attention: Attention | None = None,
+    ):
+        self.encoder = encoder
+        self.mix_at = mix_at
+        self.dtype = dtype
+        self.compile = compile
+        self.attention = attention
+
+    def cls(self, rows: PackedRows) -> Tensor:
+        """The last layer's output at the first token of each row, [CLS].
+
+        Returns:
+            (R, d) in the type of computation: the plain rows, then the mixed ones.
+        """
+        x = self.embed(rows)
+        of_all = Spans(rows.cu_seqlens, rows.longest, len(x))
+        of_cls = Spans.of_ones(len(rows.cu_seqlens) - 1, x.device)
+        first = rows.cu_seqlens[:-1].long()
+        layers = self.encoder.encoder.layer
+        for layer in layers[:-1]:
+            x = self.layer(layer, x, x, of_all, of_all)
+        return self.layer(layers[-1], x.index_select(0, first), x, of_cls, of_all)
+
+    def embed(self, rows: PackedRows) -> Tensor:
+        """The embeddings of all tokens of the plain and the mixed rows, (tokens, d).
+
+        A word is looked up once for its plain and its mixed row; each has a dropout of its own. Partners in a mixed
+        pair share theirs, as in the released code, where a mixed row is mixed of two rows behind their dropout.
+        """
+        parts = self.encoder.embeddings
+        P, mixed = rows.plain_tokens, rows.mixed
+        words = parts.word_embeddings(rows.input_ids)  # (P + L, d)
+        segments = segment_embeddings(parts.token_type_embeddings, rows.token_type_ids)
+        places = parts.position_embeddings(self.position_ids(rows)) + segments
+        table = parts.LayerNorm(words + places)
+        dtype = self.dtype or table.dtype
+        plain = parts.dropout(table[:P].to(dtype))
+        if mixed is None:
+            return plain
+        if self.mix_at == "embedding_output":
+            return torch.cat([plain, mixed.mix(parts.dropout(table.to(dtype).index_select(0, mixed.source)))])
+        mixed_words = mixed.mix(words.index_select(0, mixed.source))
+        normed = parts.LayerNorm(mixed_words + places.index_select(0, mixed.source))
+        return torch.cat([plain, parts.dropout(normed.to(dtype))])
+
+    def position_ids(self, rows: PackedRows) -> Tensor:
+        """The rows of the position table; RoBERTa counts from behind its padding id, and does not count padding."""
+        if type(self.encoder).__name__ == "BertModel":
+            return rows.positions
+        padding = self.encoder.embeddings.padding_idx
+        P = rows.plain_tokens
+        return torch.cat([rows.positions[:P] + padding + 1, torch.full_like(rows.positions[P:], padding)])
+
+    def layer(self, layer: Any, x: Tensor, all_x: Tensor, of_x: Spans, of_all: Spans) -> Tensor:
+        """One layer, for those tokens of rows that are asked for.
+
+        Args:
+            layer: Hugging Face's.
+            x: (n, d), the tokens that are asked for.
+            all_x: (tokens, d), all of them; the same tensor as ``x`` if all are asked for.
+            of_x: where the rows lie in ``x``.
+            of_all: where the rows lie in ``all_x``.
+        """
+        w = weights_of(layer, x.dtype)
+        d = x.shape[-1]
+        heads = self.encoder.config.num_attention_heads
+        if x is all_x:
+            q, k, v = F.linear(x, w.qkv, w.qkv_bias).view(-1, 3, heads, d // heads).unbind(1)
+        else:
+            q = F.linear(x, w.qkv[:d], w.qkv_bias[:d]).view(-1, heads, d // heads)
+            k, v = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:]).view(-1, 2, heads, d // heads).unbind(1)
+        training = self.encoder.training
+        attend = self.attention or attention_for(q.device, q.dtype, heads, d // heads)
+        attended = attend(q, k, v, of_x, of_all, layer.attention.self.dropout.p if training else 0.0)
+        # Where no gradient is asked for, in validation, another compilation would take longer than it spares.
+        behind = compiled_behind_attention() if self.compile and torch.is_grad_enabled() else behind_attention
+        dropout = layer.output.dropout.p if training else 0.0
+        # The first layer's for all: each has one of its own, for which the rest would be compiled again.
+        activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn
+        return behind(x, attended.reshape(-1, d), w, activation, dropout, layer.output.LayerNorm.eps)

@@ -1,0 +1,1 @@
+"""What stands behind :mod:`fairseq_musc.translate.engine`: a module for each engine."""

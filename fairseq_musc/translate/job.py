@@ -1,0 +1,158 @@
+"""Sentences -> their translations, through the work folder: resumable, and shared by all who work on the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from fairseq_musc.progress import progress_bar, say
+from fairseq_musc.translate.batches import translate_sentences
+from fairseq_musc.translate.chunks import PATIENCE, Chunk, Translations, WorkFolder, chunks_of
+from fairseq_musc.translate.engine import Decoding, Device, Engine, Hypothesis
+
+#: Sentences a chunk: what is lost at most when a process is killed, and what another can take over.
+CHUNK = 8192
+
+#: Opens the engine, for one decoding after another.
+Opener = Callable[[Decoding], Engine]
+Translated = Iterator[tuple[Chunk, Sequence[Sequence[Hypothesis]]]]
+
+
+class Workers(Protocol):
+    """Who translates chunks: this process, or many."""
+
+    number: int
+    """How many chunks are in hand at a time."""
+
+    def engine(self, decoding: Decoding) -> Engine:
+        """The engine, for all but its ``translate``."""
+        ...
+
+    def translate(
+        self,
+        chunks: Iterable[Chunk],
+        source_lang: str,
+        target_lang: str,
+        decoding: Decoding,
+        progress: Callable[[int], object],
+    ) -> Translated:
+        """Takes the next chunk when a worker is free for it.
+
+        Args:
+            chunks: what is to be translated.
+            source_lang: the language of the sentences.
+            target_lang: the language to translate them into.
+            decoding: how.
+            progress: called with the number of sentences done since the last call; all of a chunk before it is yielded.
+
+        Yields:
+            each chunk with the hypotheses of each of its sentences, in the order in which they are done.
+        """
+        ...
+
+
+class Here:
+    """One worker: this process.
+
+    Args:
+        opener: opens the engine.
+        device: the size of batches.
+    """
+
+    number = 1
+
+    def __init__(self, opener: Opener, device: Device):
+        self._opener = opener
+        self._device = device
+        self._engines: dict[Decoding, Engine] = {}
+
+    def engine(self, decoding: Decoding) -> Engine:
+        """The engine, opened once for each decoding."""
+        if decoding not in self._engines:
+            self._engines[decoding] = self._opener(decoding)
+        return self._engines[decoding]
+
+    def translate(
+        self,
+        chunks: Iterable[Chunk],
+        source_lang: str,
+        target_lang: str,
+        decoding: Decoding,
+        progress: Callable[[int], object],
+    ) -> Translated:
+        """Translates one chunk after another. See :meth:`Workers.translate`."""
+        engine = self.engine(decoding)
+        for chunk in chunks:
+            yield (
+                chunk,
+                translate_sentences(chunk.sentences, engine, source_lang, target_lang, self._device, progress),
+            )
+
+
+def translate_all(
+    sentences: Sequence[str],
+    folder: WorkFolder,
+    workers: Workers,
+    decoding: Decoding,
+    finished: Callable[[], bool],
+    size: int = CHUNK,
+) -> Translations | None:
+    """Translates sentences, but for those whose translation lies in the work folder.
+
+    Chunks that another process has in hand are waited for, and taken over if it dies.
+
+    Args:
+        sentences: distinct.
+        folder: of the direction and of this way of translating.
+        workers: who translates.
+        decoding: how; part of the folder's way.
+        finished: whether another process has written what the sentences are translated for.
+        size: sentences a chunk, at most: where there are several workers there are several chunks for each.
+
+    Returns:
+        The hypotheses of each sentence (and of others that lay in the folder); None if ``finished`` became true.
+
+    Raises:
+        InputError: the work folder cannot be written to. Finished chunks stay there then.
+    """
+    source_lang, target_lang = folder.way["source_language"], folder.way["target_language"]
+    known = folder.known()
+    missing = [sentence for sentence in sentences if sentence not in known]
+    done = len(sentences) - len(missing)
+    if done and missing:
+        say(f"{source_lang} -> {target_lang}: {done} of {len(sentences)} sentences are translated already")
+    chunks = chunks_of(missing, fitting(size, len(missing), workers.number))
+    if not chunks:
+        return known
+    waited = False
+    try:
+        with progress_bar(len(sentences), "sentences", f"{source_lang} -> {target_lang}", done) as bar:
+            while chunks:
+                claims = folder.claims(chunks, finished)
+                stored = set()
+                for chunk, hypotheses in workers.translate(claims, source_lang, target_lang, decoding, bar.update):
+                    folder.store(chunk, hypotheses)
+                    known.update(zip(chunk.sentences, map(list, hypotheses), strict=True))
+                    stored.add(chunk.name)
+                chunks = [chunk for chunk in chunks if chunk.name not in stored]
+                for chunk in [*chunks]:
+                    if (others := folder.read(chunk.name)) is not None:
+                        known |= others
+                        bar.update(len(chunk.sentences))
+                        chunks.remove(chunk)
+                if chunks and finished():
+                    return None
+                if chunks and not stored:
+                    if not waited:
+                        say("other processes have the remaining sentences in hand; waiting for them")
+                    waited = True
+                    time.sleep(PATIENCE)
+    finally:
+        folder.let_go_of_all()
+    return known
+
+
+def fitting(size: int, sentences: int, workers: int) -> int:
+    """The size of a chunk: ``size``, or less so that each of several workers gets at least four of them."""
+    return min(size, max(1, -(-sentences // (4 * workers)))) if workers > 1 else size

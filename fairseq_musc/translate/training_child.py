@@ -1,0 +1,71 @@
+"""``fairseq-train`` in a process of its own, as train-translator starts it.
+
+    python -P -m fairseq_musc.translate.training_child [arguments of fairseq-train]
+
+It differs from fairseq's own command in three things:
+
+- It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
+  it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
+  a number of updates, or by its own training time, in which nothing counts that was done before.
+- It keeps to the plain kernels of attention. The backward pass of the fused ones recomputes softmax as
+  exp(score - logsumexp) for whole tiles, and on some GPUs and lengths takes in keys beyond the end of the sentences:
+  when all scores of a query are far below zero (a training drifts there, for softmax does not see the level) this
+  overflows, and gradients are not finite where those of the formula are (pytorch/pytorch#196678, #119320, #178251).
+  Sentences are short enough for the plain ones to cost little.
+- It multiplies matrices of fp32 in TF32, where a GPU has it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from fairseq_musc.safe_loading import allow_fairseq_checkpoints
+
+#: What makes fairseq stop behind the next update: any training time above this many hours.
+AT_ONCE = 1e-9
+
+
+def main() -> None:
+    """Trains; the arguments are in ``sys.argv``."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq.distributed import utils as distributed_utils
+    from fairseq_cli import train
+
+    choose_kernels()
+    allow_fairseq_checkpoints()  # a checkpoint to go on from
+    settings = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
+
+    def stop() -> None:
+        settings.optimization.stop_time_hours = AT_ONCE
+
+    threading.Thread(target=obey, args=(sys.stdin.fileno(), stop), daemon=True).start()
+    distributed_utils.call_main(settings, train.main)
+
+
+def choose_kernels() -> None:
+    """Plain attention, and TF32, on a GPU; a CPU is left as it is."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        torch.set_float32_matmul_precision("high")
+
+
+def obey(descriptor: int, stop: Callable[[], None]) -> None:
+    """Calls ``stop`` for each byte that comes, and ends this process at the end of input.
+
+    It reads from the descriptor and not from ``sys.stdin``, whose lock the processes that make batches would inherit.
+    """
+    while os.read(descriptor, 1):
+        stop()
+    os._exit(1)  # no clearing up: a checkpoint that is being written is left as a file that no one takes for one
+
+
+if __name__ == "__main__":
+    main()

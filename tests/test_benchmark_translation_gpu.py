@@ -1,0 +1,66 @@
+"""The benchmark of the beam search, in the small form that a CPU can do."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TINY = ["--shape", "tiny", "--device", "cpu", "--slots", "8", "--sentences", "16", "--source", "8", "--length", "8"]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # it uses translation.py, which lies beside it
+    spec = importlib.util.spec_from_file_location("translation_gpu", BENCHMARKS / "translation_gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "translation_gpu", module)  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_everything_is_measured_checked_told_and_written(benchmark, tmp_path, capsys):
+    assert benchmark.main([*TINY, "--output", str(tmp_path / "out"), "--in-process"]) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "translation_gpu.json").read_text())}
+    assert not [row for row in rows.values() if "failed" in row]
+    assert rows["check: fast fp32"]["same_all"] == rows["check: fast fp32"]["of"] == 16
+    for name in ("forced: fairseq fp32, batch 8", "forced: fast fp32, 8 slots", "product: fast"):
+        assert rows[name]["rate"] > 0
+    assert rows["forced: fast fp32, 8 slots"]["share"] > 0
+    shortest, longest = rows["varied: fast fp32, 8 slots"]["lengths"]
+    assert shortest < longest, "the random model must end its sentences at different lengths"
+    printed = capsys.readouterr().out
+    assert "| forced: fairseq fp32, batch 8 |" in printed and "| 1.00 |" in printed
+    assert "| fast fp32 | 16 | 16 |" in printed
+    assert "| self attention | " in printed
+
+
+def test_a_row_that_fails_does_not_end_the_rest(benchmark, tmp_path, monkeypatch, capsys):
+    def broken(self, half, batch):
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(benchmark.Bench, "fairseq_forced", broken)
+    benchmark.main([*TINY, "--output", str(tmp_path), "--in-process", "--only", "forced"])
+    rows = {row["name"]: row for row in json.loads((tmp_path / "translation_gpu.json").read_text())}
+    assert rows["forced: fairseq fp32, batch 8"]["failed"] == "ValueError: out of order"
+    assert rows["forced: fast fp32, 8 slots"]["rate"] > 0
+    assert "ValueError: out of order" in capsys.readouterr().out
+
+
+def test_operations_and_bytes_of_the_published_shape(benchmark):
+    """Counted by hand for one layer and one step; the rest is multiplication."""
+    one = benchmark.Shape(layers=1, width=4, ffn=8, heads=2, words=10)
+    # encoder, 3 tokens: 2 * (4 * 16 + 2 * 32) for the products and 2 * 2 * 4 * 3 for attention; keys, values: 2 * 32
+    encoder = 3 * (256 + 48) + 3 * 64
+    # a step: 2 * (6 * 16 + 2 * 32) for the products, 4 * 4 * (3 + 0.5) for attention, 2 * 40 for the words
+    step = 320 + 56 + 80
+    assert one.flops(beam=2, source=3, steps=1) == encoder + 2 * step
+    published = benchmark.SHAPES["m2m_100_418M"]
+    assert published.flops(5, 40, 41) == pytest.approx(140e9, rel=0.03)
+    # half precision, batches of 512: the cache of 20 steps and 5 hypotheses, 40 source tokens, logits, weights
+    bytes_of_a_step = published.bytes(5, 40, 41, 512, 2) / 41
+    assert bytes_of_a_step == pytest.approx(
+        2 * (12 * 2 * 1024 * (40 + 5 * 20.5) + 2 * 5 * 128112 + 307e6 / 512), rel=0.01
+    )

@@ -1,0 +1,89 @@
+"""score-translator: sacreBLEU of a real tiny translator on aligned text, and what it refuses."""
+
+import json
+
+import pytest
+import sacrebleu
+from translator_fixture import sentences
+
+from fairseq_musc.cli import main
+
+pytest_plugins = ["translator_fixture"]
+
+
+@pytest.fixture
+def references(tmp_path):
+    folder = tmp_path / "references"
+    folder.mkdir()
+    for xx in ("en", "de", "ja", "fr"):
+        rows = [row.get(xx, "") for row in sentences(12, seed=9)]
+        (folder / f"test.{xx}").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def score(translator, references, output, *more):
+    return main(
+        ["score-translator", "--translator", str(translator), "--references", str(references), "--output", str(output),
+         "--cpu", "--beam", "2", "--max-len-b", "20", *more]
+    )  # fmt: skip
+
+
+def test_the_table_is_sacrebleus(translator_folder, references, tmp_path, capsys):
+    output = tmp_path / "scores"
+    assert score(translator_folder, references, output) == 0
+    printed = capsys.readouterr().out
+    about = json.loads((output / "scores.json").read_text())
+    assert list(about["scores"]) == ["en-de", "de-en", "en-ja", "ja-en"]  # fr is unknown to the translator
+    means = []
+    for direction, found in about["scores"].items():
+        hypotheses = (output / f"{direction}.txt").read_text(encoding="utf-8").splitlines()
+        lines = (references / f"test.{direction[3:]}").read_text(encoding="utf-8").splitlines()
+        assert len(hypotheses) == len(lines) == 12
+        tokenizer = "char" if direction == "en-ja" else "13a"
+        expected = sacrebleu.corpus_bleu(hypotheses, [lines], tokenize=tokenizer).score
+        assert found["bleu"]["score"] == pytest.approx(expected, abs=0.01)
+        assert f"tok:{tokenizer}" in found["bleu"]["signature"]
+        expected = sacrebleu.corpus_chrf(hypotheses, [lines]).score
+        assert found["chrf"]["score"] == pytest.approx(expected, abs=0.01)
+        means.append(found["chrf"]["score"])
+    assert about["scores"]["en-de"]["chrf"]["score"] > 20  # it has learnt something, so that a mix-up would show
+    rows = [line.split("\t") for line in (output / "scores.tsv").read_text().splitlines() if not line.startswith("#")]
+    assert [row[0] for row in rows] == ["Direction", "en-de", "de-en", "en-ja", "ja-en", "mean"]
+    assert float(rows[-1][2]) == pytest.approx(sum(means) / 4)
+    assert "test, 12 lines" in printed
+    assert "| en-ja |" in (output / "scores.md").read_text()
+
+
+def test_translations_that_are_there_are_kept_if_they_were_made_alike(translator_folder, references, tmp_path):
+    output = tmp_path / "scores"
+    only = ("--directions", "de-en", "--limit", "3")
+    assert score(translator_folder, references, output, *only) == 0
+    (output / "de-en.txt").write_text("one\ntwo\nthree\n")
+    assert score(translator_folder, references, output, *only) == 0
+    assert (output / "de-en.txt").read_text() == "one\ntwo\nthree\n"
+    assert score(translator_folder, references, output, *only, "--beam", "1") == 0
+    assert (output / "de-en.txt").read_text() != "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--directions", "en-de", "en-fr", "en-ko", "ja"), "en-fr: the translator does not know fr"),
+        (("--directions", "en-de", "en-fr", "en-ko", "ja"), "en-ko: there is no text in ko"),
+        (("--directions", "en-de", "en-fr", "en-ko", "ja"), "ja is no direction"),
+        (("--name", "other"), "has other in no language"),
+    ],
+)
+def test_what_cannot_be_scored(translator_folder, references, tmp_path, capsys, more, message):
+    assert score(translator_folder, references, tmp_path / "scores", *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "scores").exists()
+
+
+def test_texts_that_are_not_aligned(translator_folder, references, tmp_path, capsys):
+    (references / "test.ja").write_text("one line\n")
+    assert score(translator_folder, references, tmp_path / "scores") == 2
+    assert "test.ja 1" in capsys.readouterr().err
+    (references / "dev.en").write_text("one line\n")
+    assert score(translator_folder, references, tmp_path / "scores") == 2
+    assert "has 2 texts (dev, test); say which with --name" in capsys.readouterr().err
