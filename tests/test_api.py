@@ -188,8 +188,10 @@ def test_importing_is_light_and_an_exported_folder_needs_no_fairseq(exported):
     assert done.stdout.splitlines()[1].startswith("Predicted(['")
 
 
-def test_a_folder_of_a_real_translator(exported, translator_folder):
+@pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
+def test_a_folder_of_a_real_translator(exported, translator_folder, engine):
     settings = {"translator": translator_folder, "decoding": {"beam": 1, "max_len_b": 20}, "device": "cpu"}
+    settings["engine"] = engine
     classifier = TranslateAllClassifier.from_pretrained(exported, progress=False, **settings)
     pairs = {"text_pairs": ["Der Mond liebt den Mann.", "Die"]}
     got = classifier.predict(["Der Hund sieht den Baum.", "Der Mond."], "de", **pairs)

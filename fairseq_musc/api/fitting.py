@@ -23,11 +23,11 @@ from fairseq_musc.data.corpus import (
     languages_of,
     read_about,
     read_corpus,
-    translator_of,
     write_corpus,
 )
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.data.survey import in_class_order
+from fairseq_musc.data.translators import translator_of
 from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.version import __version__
 
