@@ -188,8 +188,10 @@ def test_importing_is_light_and_an_exported_folder_needs_no_fairseq(exported):
     assert done.stdout.splitlines()[1].startswith("Predicted(['")
 
 
-def test_a_folder_of_a_real_translator(exported, translator_folder):
+@pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
+def test_a_folder_of_a_real_translator(exported, translator_folder, engine):
     settings = {"translator": translator_folder, "decoding": {"beam": 1, "max_len_b": 20}, "device": "cpu"}
+    settings["engine"] = engine
     classifier = TranslateAllClassifier.from_pretrained(exported, progress=False, **settings)
     pairs = {"text_pairs": ["Der Mond liebt den Mann.", "Die"]}
     got = classifier.predict(["Der Hund sieht den Baum.", "Der Mond."], "de", **pairs)
@@ -204,6 +206,13 @@ def test_a_folder_of_a_real_translator(exported, translator_folder):
 # --- training ---
 
 FAST = {"optimization.max_epoch": 1, "dataset.batch_size": 8, "dataset.num_workers": 0, "optimization.lr": [0.001]}
+
+
+def not_again(texts, source, target):
+    raise AssertionError(f"{len(texts)} texts are translated again")
+
+
+not_again.__qualname__ = "word_list"  # what it is known by
 
 
 def untrained(world, folder, **settings):
@@ -234,13 +243,15 @@ def test_trained_on_texts_in_memory_with_a_function_that_translates(world, tmp_p
     assert made["S_val_MT"]["fr"].text_language == "en"
     assert [row.text for row in made["S_val_MT"]["fr"].rows] == [row.text for row in made["T_val"]["en"].rows]
     before = classifier.checkpoint_.stat().st_mtime_ns
-    again = untrained(world, tmp_path / "run", translator=word_list, target_languages=["de", "fr"])
-    again.fit(texts, labels, **train)
+    again = untrained(world, tmp_path / "run", translator=not_again, target_languages=["de", "fr"])
+    both = classifier, again.fit(texts, labels, **train)
     assert again.checkpoint_.stat().st_mtime_ns == before  # what is done is not done again
     of = test_set(world, "T_tst", "fr")
-    np.testing.assert_array_equal(
-        again.predict_proba(of[0], "fr", text_pairs=of[1]), classifier.predict_proba(of[0], "fr", text_pairs=of[1])
-    )
+    np.testing.assert_array_equal(*(c.predict(of[0], "fr", text_pairs=of[1], ensemble=False).of_text for c in both))
+    other = untrained(world, tmp_path / "run", translator=lambda *_: [], target_languages=["de", "fr"])
+    with pytest.raises(InputError, match=r"translations by another translator(.|\n)*T_trn_MT.de was made by word_list"):
+        other.fit(texts, labels, **train)
+    again = untrained(world, tmp_path / "run", translator=word_list, target_languages=["de", "fr"])
     with pytest.raises(InputError, match=r"holds another S_trn.en, of 31 rows; name another folder"):
         again.fit(texts[1:], labels[1:], text_pairs=pairs[1:])
     assert "BertForSequenceClassification" in classifier.save_pretrained(tmp_path / "exported")

@@ -148,6 +148,27 @@ def test_json_lines_and_saved_datasets(folder, capsys):
     assert main(["read", "--dataset", "two/saved.data.yaml", "--output", "corpora"]) == 0
 
 
+def test_splits_that_are_not_there_are_held_out(folder, capsys):
+    values = {"text": [f"a longer text {i}" for i in range(40)], "label": [i % 2 for i in range(40)]}
+    split = datasets.Dataset.from_dict(values)
+    datasets.DatasetDict(train=split, test=split).save_to_disk("saved")
+    assert init("--input", "saved", output="one") == 0
+    found = description("saved", "one")
+    assert found["hold_out"] == 4
+    assert "hold_out_test" not in found
+    rows = [[f"a longer text {i}", i % 2, ("training", "dev", "other")[i % 3]] for i in range(120)]
+    write_csv("a.csv", ["text", "label", "split"], rows)
+    assert init("--input", "a.csv", output="two") == 0
+    found = description("a", "two")
+    assert (found["split_column"], found["hold_out_test"], found.get("hold_out")) == ("split", 4, None)
+    assert main(["read", "--dataset", "two/a.data.yaml", "--output", "corpora"]) == 0
+    assert len(read_corpus("corpora", "T_val", "en").rows) == 40
+    assert "40 rows of the split 'other' were left out" in capsys.readouterr().err
+    write_csv("b.csv", ["text", "label", "split"], [[*row[:2], "A"] for row in rows])
+    assert "the column split says 'A'; say how it spells the splits: --splits" in refused(capsys, "--input", "b.csv")
+    assert init("--input", "b.csv", "--splits", "train=A", output="three") == 0
+
+
 def test_what_is_unclear_is_asked_for_in_the_error(folder, capsys):
     rows = [[f"a longer text {i}", f"and another text {i}", i % 2, "ab"[i % 2]] for i in range(20)]
     write_csv("a.csv", ["one", "two", "x", "y"], rows)

@@ -32,7 +32,7 @@ class TranslateAllClassifier:
         recipe: the recipe of the training; ``config_dir`` is the folder of one of your own.
         overrides: what differs from the recipe, e.g. ``{"optimization.max_epoch": 2}``.
         max_length: tokens of a text, or of a pair, at most.
-        engine: what reads the folder of the translator.
+        engine: what reads the folder of the translator: ``fairseq``, ``ctranslate2`` or ``easynmt``.
         decoding: what differs from the defaults of translation, e.g. ``{"beam": 1}``.
         device: ``cpu``, ``cuda``, ...; None takes a GPU if there is one.
         batch_size: rows that are predicted at once.
@@ -238,7 +238,7 @@ class TranslateAllClassifier:
                 self._translate = self.translator
             else:
                 cpu = self.device == "cpu"
-                self._translate = FolderTranslator(self.translator, self.engine, self.decoding, cpu)
+                self._translate = FolderTranslator(self.translator, self.engine, self.decoding, cpu, self.progress)
         return self._translate
 
     def _bar(self, total: int) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_musc.api.given import Labelled
-from fairseq_musc.api.translator import FolderTranslator, Translate, provenance_of, translated
+from fairseq_musc.api.translator import GIVEN, FolderTranslator, Translate, provenance_of, translated
 from fairseq_musc.cli import run_verb
 from fairseq_musc.data.align import balanced
 from fairseq_musc.data.corpus import (
@@ -27,6 +27,7 @@ from fairseq_musc.data.corpus import (
 )
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.data.survey import in_class_order
+from fairseq_musc.data.translators import translator_of
 from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.version import __version__
 
@@ -99,10 +100,32 @@ def write_corpora(
             write("T_trn_MT", target, [in_target[i] for i in kept], by)
         if target not in given:
             if in_target is not None and held:
-                of, by = [in_target[i] for i in held], provenance_of(None, SOURCE_LANGUAGE, target)
-            else:
-                of, by = translated_rows(settings, given[SOURCE_LANGUAGE], SOURCE_LANGUAGE, target)
-            write("T_val", target, of, by)
+                write("T_val", target, [in_target[i] for i in held], provenance_of(None, SOURCE_LANGUAGE, target))
+                continue
+            if not corpus_exists(settings.corpora, "T_val", target):  # another T_val.en has ended the run by now
+                write("T_val", target, *translated_rows(settings, given[SOURCE_LANGUAGE], SOURCE_LANGUAGE, target))
+    check_translator(settings)
+
+
+def check_translator(settings: Settings) -> None:
+    """Raises :class:`InputError` if corpora that an earlier call has made are of another translator."""
+    if settings.translate is None:
+        return
+    problems = []
+    for target in settings.targets:
+        for name in ("T_trn_MT", "T_val", "S_val_MT"):
+            if not corpus_exists(settings.corpora, name, target):
+                continue
+            there = read_about(settings.corpora, name, target)["provenance"]
+            asked = provenance_of(settings.translate, SOURCE_LANGUAGE, target)
+            if there.get("engine", GIVEN) != GIVEN and any(
+                there[key] != asked[key] for key in ("engine", "translator")
+            ):
+                problems.append(f"{name}.{target} was made by {translator_of(there)}")
+    raise_all(
+        f"{settings.corpora} holds translations by another translator; name another folder, or remove this one first:",
+        problems,
+    )
 
 
 def keep_or_write(folder: Path, corpus: Corpus) -> None:
@@ -219,11 +242,6 @@ def valid_corpora(settings: Settings, corpora: Path) -> list[str]:
 def targets_of(corpora: Path) -> list[str]:
     """The languages that a folder of corpora has validation data in, but the source language."""
     return [language for language in languages_of(corpora, "T_val") if language != SOURCE_LANGUAGE]
-
-
-def labels_of(corpora: Path) -> tuple[str, ...]:
-    """The labels of a folder of corpora, in class order."""
-    return tuple(read_about(corpora, "S_trn", SOURCE_LANGUAGE)["labels"])
 
 
 def as_override(value: Any) -> str:

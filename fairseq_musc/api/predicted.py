@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
@@ -29,23 +30,23 @@ class Predicted(Sequence[str]):
     weight: float
     """Of the translation in the ensemble; 0.5 is the paper's."""
 
-    @property
+    @cached_property
     def translated(self) -> NDArray[np.bool_]:
         """(n,): which texts have two views."""
         return ~np.isnan(self.of_translation[:, 0])
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """(n, C): the ensemble (Ens.): the weighted mean of both views, or the text's where there is one view."""
         both = (1 - self.weight) * self.of_text + self.weight * self.of_translation
         return np.where(self.translated[:, None], both, self.of_text)
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """The n most probable labels of the ensemble; of equally probable ones the first."""
         return [self.classes[k] for k in self.probabilities.argmax(axis=1)]
 
-    @property
+    @cached_property
     def decided_by(self) -> list[str]:
         """For each of the n texts, one of :data:`DECIDED_BY`.
 

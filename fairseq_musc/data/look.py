@@ -13,7 +13,7 @@ from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.data.forms import RawFile
 from fairseq_musc.data.guess import guess_columns, guess_delimiter, guess_format, guess_held_out, guess_language
 from fairseq_musc.data.own import OPTIONS, OwnData, option, own_data
-from fairseq_musc.data.own_files import places
+from fairseq_musc.data.own_files import places, places_of
 from fairseq_musc.data.readers import RawLines
 from fairseq_musc.data.records import RECORDS, as_text
 from fairseq_musc.data.survey import Survey, codes_of, labels_of, split_of, survey
@@ -84,9 +84,9 @@ def look(said: Mapping[str, Any]) -> Survey:
         if len(kinds) != 1 or None in kinds:
             raise UnclearError(Unclear("format", f"how {', '.join(entries)} are written", list(RECORDS)))
         values["format"] = kinds.pop()
-    held = {"hold_out": 1, "hold_out_test": 1}  # until it is known which splits the files tell
-    first = _without_problems(values, held)
-    raw = _first_file(first)
+    first = with_held_out(values)
+    place = places(first)[0]
+    raw = RawFile(place.path, str(place.path), SOURCE_LANGUAGE, first.layout, split=place.part)
     if first.format == "csv" and first.delimiter is None:
         line = next(iter(RawLines(raw.path)), b"").decode("utf-8", "replace")
         if (delimiter := guess_delimiter(line)) != ",":
@@ -98,9 +98,9 @@ def look(said: Mapping[str, Any]) -> Survey:
             *(Unclear(name, f"the column of the {_WHAT[name]}", choices) for name, choices in unclear.items())
         )
     values |= columns
-    surveyed = survey(_without_problems(values, held))
+    surveyed = survey(with_held_out(values))
     values |= languages(surveyed, values)
-    surveyed = replace(surveyed, own=_without_problems(values, held))
+    surveyed = replace(surveyed, own=with_held_out(values))
     codes = codes_of(surveyed)
     there = {codes[kind.language] for kind in surveyed.rows if kind.language in codes}
     if SOURCE_LANGUAGE not in there:
@@ -114,23 +114,26 @@ def look(said: Mapping[str, Any]) -> Survey:
 
 
 _WHAT = {"text_column": "texts", "label_column": "labels"}
+#: The option that takes the rows of a split from the training rows.
+HELD = {"valid": "hold_out", "test": "hold_out_test"}
 
 
-def _without_problems(values: Mapping[str, Any], held: Mapping[str, int]) -> OwnData:
-    """What was said, with rows held out where no file is named for a split, so that there is something to look at."""
-    given = {"hold_out": "valid_file", "hold_out_test": "test_file"}
-    wanted = {name: count for name, count in held.items() if not values.get(given[name])}
-    try:
-        return own_data(values, "the data")
-    except InputError:
-        return own_data(
-            {**values, **{name: count for name, count in wanted.items() if not values.get(name)}}, "the data"
-        )
+def undecided(values: Mapping[str, Any]) -> list[str]:
+    """The splits of which nothing was said."""
+    return [split for split, held in HELD.items() if not values.get(f"{split}_file") and not values.get(held)]
 
 
-def _first_file(own: OwnData) -> RawFile:
-    place = places(own)[0]
-    return RawFile(place.path, str(place.path), SOURCE_LANGUAGE, own.layout, split=place.part)
+def with_held_out(values: Mapping[str, Any]) -> OwnData:
+    """What was said, with a row held out for each split that the names of files or datasets do not tell."""
+    one_each = {HELD[split]: 1 for split in undecided(values)}
+    held = own_data({**values, **one_each}, "the data")
+    if not held.input or not held.tells_splits:
+        return held
+    told = own_data(values, "the data")
+    if told.split_column:
+        return told
+    absent = [split for split in undecided(values) if not any(places_of(told, split, *x) for x in told.entries(split))]
+    return own_data({**values, **{HELD[split]: 1 for split in absent}}, "the data")
 
 
 def sample(raw: RawFile) -> dict[str, list[str]]:
@@ -161,11 +164,21 @@ def languages(surveyed: Survey, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def held_out(surveyed: Survey, codes: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, int]:
-    """How many rows to hold out for the splits that nothing else tells."""
+    """How many rows to hold out for the splits that nothing else tells.
+
+    Raises:
+        InputError: a column says the splits, and none of them is that of the training rows.
+    """
+    own = surveyed.own
+    there = {split_of(own, kind) for kind in surveyed.rows}
+    if "train" not in there:
+        spelled = ", ".join(sorted({repr(kind.split) for kind in surveyed.rows}))
+        raise InputError(
+            f"the column {own.split_column} says {spelled}; say how it spells the splits: --splits train=... valid=..."
+        )
     rows: Counter[str] = Counter({SOURCE_LANGUAGE: 0})
     for kind, count in surveyed.rows.items():
-        if split_of(surveyed.own, kind) == "train" and kind.language in codes:
+        if split_of(own, kind) == "train" and kind.language in codes:
             rows[codes[kind.language]] += count
-    counts = dict(zip(("hold_out", "hold_out_test"), guess_held_out(rows), strict=True))
-    untold = [name for name in counts if getattr(surveyed.own, name) is not None and values.get(name) is None]
-    return {name: counts[name] for name in untold}
+    counts = dict(zip(HELD, guess_held_out(rows), strict=True))
+    return {HELD[split]: counts[split] for split in undecided(values) if split not in there}
