@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 import zipfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def fairseq_train(arguments: Sequence[str], end: float | None = None) -> None:
             stdin=subprocess.PIPE,  # see training_child: a byte there stops it, and so does the end of this process
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that the processes that make batches can be killed with it
         ) as process,
         _ended_in_time(process, end) as killed,
     ):
@@ -105,7 +107,7 @@ def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Itera
 
     def kill() -> None:
         killed.set()
-        process.kill()
+        kill_all(process)
 
     timers = []
     if end is not None:
@@ -116,11 +118,17 @@ def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Itera
     try:
         yield killed
     except BaseException:
-        process.kill()
+        kill_all(process)
         raise
     finally:
         for timer in timers:
             timer.cancel()
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process that leads a session, and all that it started: they would hold its output open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

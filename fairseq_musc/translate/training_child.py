@@ -2,7 +2,7 @@
 
     python -P -m fairseq_musc.translate.training_child [arguments of fairseq-train]
 
-It differs from fairseq's own command in three things:
+It differs from fairseq's own command in four things:
 
 - It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
   it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
@@ -13,10 +13,13 @@ It differs from fairseq's own command in three things:
   overflows, and gradients are not finite where those of the formula are (pytorch/pytorch#196678, #119320, #178251).
   Sentences are short enough for the plain ones to cost little.
 - It multiplies matrices of fp32 in TF32, where a GPU has it.
+- It logs in the form that fairseq's command sets up, whatever is imported first: parts of fairseq log while they are
+  imported where optional packages are missing, and settle the form of all lines by it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -27,9 +30,13 @@ from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 #: What makes fairseq stop behind the next update: any training time above this many hours.
 AT_ONCE = 1e-9
 
+#: As ``fairseq_cli.train`` has it, less the time.
+LOG_FORMAT = "%(levelname)s | %(name)s | %(message)s"
+
 
 def main() -> None:
     """Trains; the arguments are in ``sys.argv``."""
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout)
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.distributed import utils as distributed_utils
