@@ -17,6 +17,7 @@ It differs from fairseq's own command in three things:
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -30,10 +31,10 @@ AT_ONCE = 1e-9
 
 def main() -> None:
     """Trains; the arguments are in ``sys.argv``."""
+    train = importlib.import_module("fairseq_cli.train")  # the first, to set up the log before another module does
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.distributed import utils as distributed_utils
-    from fairseq_cli import train
 
     choose_kernels()
     allow_fairseq_checkpoints()  # a checkpoint to go on from
