@@ -57,6 +57,7 @@ setup(
         "scikit-learn",
         "scipy",
         "tqdm>=4.66",
+        "joblib>=1.3",
         "filelock>=3.24",  # earlier ones wait for ever where a file system has no locks
     ],
     extras_require={

@@ -3,11 +3,12 @@
     python benchmarks/training.py --output FOLDER            # on a GPU: mBERT's shape, six target languages
     python benchmarks/training.py --output FOLDER --tiny     # on a CPU, in seconds: it shows that it runs
 
-Makes corpora of made-up words, an untrained encoder and a data-bin in FOLDER/world (once), holds the fast way to the
-reference on this device, then runs every variant. The real command is run, with its data loading, optimizer, logging
-and one validation, which stands for PAWS-X's 2,000 rows a language every 300 updates; no checkpoint is written. Prints
-a table, and writes it to FOLDER/training.json with the log of the runs beside it. A variant that fails is named as
-such, and the others are run.
+Makes corpora of made-up words, an untrained encoder and a data-bin in FOLDER/world (once), then runs every variant: the
+real command, with its data loading, optimizer, logging and one validation, whose rows stand for PAWS-X's 2,000 a
+language every 300 updates; no checkpoint is written. `check` holds the fast way to the reference on this device. What a
+variant gave is shown when it ends, and at the end all of it as a table; it is kept in FOLDER/training.json from the
+first variant on, with the log of the runs in FOLDER/training.log. A variant that fails, or takes longer than its limit,
+is named as such with the end of its log, and the others are run. After --limit seconds the whole ends with what it has.
 
 What is counted: *pairs/s* is aligned (source, target) training examples a second over all timed updates, with
 validation; *ms/step* is the median from one update to the next; *GiB* is the most memory that was taken at once;
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import itertools
 import json
@@ -32,7 +34,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,12 @@ import numpy as np
 import torch
 from made_up import LANGUAGES, MBERT, TINY, Size, make_corpora, make_data_bin, make_encoder
 
+from fairseq_musc.files import written_whole
+
 BATCH = 32
+TIMED = 45
+START = 45.0
+"""Seconds more for the first variant of a process, which loads everything."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +60,38 @@ class Variant:
     name: str
     options: tuple[str, ...] | None
     """Overrides of the recipe; None: the released code's way."""
-    warm: int = 20
+    warm: int = 12
     """Updates before the clock starts."""
-    timed: int = 60
+    timed: int = TIMED
     """Updates that are timed."""
     validates: bool = True
+    limit: float = 30.0
+    """Seconds that it may take."""
 
 
-PACKED_BF16 = ("model.precision=bfloat16",)
-COMPILED = (*PACKED_BF16, "model.compile=true")
+BF16 = ("model.precision=bfloat16",)
+SHARED = ("task.shared_source=true",)
+PLAIN = ("model.attention=flash", "model.fuse=none")
+COMPILED = ("model.attention=flash", "model.fuse=compile")
+FEW = {"warm": 5, "timed": 12, "validates": False}
 VARIANTS = {
-    "check": Variant("the fast way against the reference, without dropout", ()),
-    "released": Variant("released step: fp32, eager, padded to 128, 4 T passes", None, 2, 5, False),
-    "bf16": Variant("packed, bf16", PACKED_BF16),
-    "compiled": Variant("packed, bf16, compiled", COMPILED),
-    "shared": Variant("packed, bf16, shared source", (*PACKED_BF16, "task.shared_source=true")),
-    "compiled-shared": Variant("packed, bf16, compiled, shared source", (*COMPILED, "task.shared_source=true")),
-    "one-language": Variant(
-        "packed, bf16, one language at once", (*PACKED_BF16, "task.languages_at_once=1"), 10, 30, False
+    "released": Variant("released step: fp32, eager, padded to 128, 4 T passes", None, 2, 4, False),
+    "bf16": Variant("packed, bf16", BF16),
+    "shared": Variant("packed, bf16, shared source", (*BF16, *SHARED)),
+    "check": Variant("the fast way against the reference, without dropout", (), limit=40),
+    "plain": Variant("packed, bf16, torch's flash attention, nothing fused", (*BF16, *PLAIN)),
+    "compiled": Variant("packed, bf16, torch's flash attention, compiled", (*BF16, *COMPILED), limit=70),
+    "compiled-shared": Variant(
+        "packed, bf16, torch's flash attention, compiled, shared source", (*BF16, *COMPILED, *SHARED), limit=70
     ),
-    "fp32": Variant("packed, fp32", (), 5, 15, False),
-    "padded": Variant("padded, fp32: the reference", ("model.packed=false",), 3, 8, False),
-    "fairseq-adam": Variant("packed, bf16, fairseq's adam", (*PACKED_BF16, "optimizer._name=adam"), 10, 30, False),
+    "compiled-triton": Variant("packed, bf16, compiled", (*BF16, "model.fuse=compile"), limit=70),
+    "one-language": Variant("packed, bf16, one language at once", (*BF16, "task.languages_at_once=1"), **FEW),
+    "fp32": Variant("packed, fp32", (), **FEW),
+    "padded": Variant("padded, fp32: the reference", ("model.packed=false",), **FEW),
+    "fairseq-adam": Variant("packed, bf16, fairseq's adam", (*BF16, "optimizer._name=adam"), **FEW),
 }
-DEFAULT = [name for name in VARIANTS if name not in ("padded", "fairseq-adam")]
-DEFAULT_TINY = [name for name in DEFAULT if "compiled" not in name]  # which takes a minute
+DEFAULT = ["released", "bf16", "shared", "check", "plain", "compiled", "compiled-shared", "one-language", "fp32"]
+DEFAULT_TINY = ["released", "check", "fp32", "bf16", "shared", "one-language"]  # what needs no GPU and no minute
 
 
 @dataclass
@@ -108,38 +122,38 @@ def main() -> None:
     parser.add_argument("--world", type=Path, help="folder of the world, if elsewhere")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="which, in this order")
     parser.add_argument("--tiny", action="store_true", help="a small encoder and few updates, for a CPU")
+    parser.add_argument("--apart", action="store_true", help="with --tiny: in a process of their own, as without")
     parser.add_argument("--workers", type=int, default=2, help="processes that load data")
     parser.add_argument(
         "--profile", nargs="*", choices=list(VARIANTS), default=[], help="write where the time goes, too"
     )
-    parser.add_argument("--stop-after", type=float, default=1e9, help="begin no variant after so many seconds")
+    parser.add_argument("--limit", type=float, default=150.0, help="end after so many seconds, with what there is")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.output = arguments.output.resolve()
     arguments.world = (arguments.world or arguments.output / "world").resolve()
     arguments.variants = arguments.variants or (DEFAULT_TINY if arguments.tiny else DEFAULT)
-    os.environ.setdefault("BENCHMARK_STARTED", str(STARTED))
     os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", HYDRA_FULL_ERROR="1")
     if arguments.child:
         run_variants(arguments, arguments.child)
         return
     arguments.output.mkdir(parents=True, exist_ok=True)
+    say("the world")
     make_world(arguments.world, TINY if arguments.tiny else MBERT, arguments.tiny)
     results_path(arguments).write_text("")
     rate = matrix_rate(arguments.tiny)
-    if arguments.tiny:
+    say(f"bf16 product {rate / 1e12:.1f} TFLOP/s")
+    if arguments.tiny and not arguments.apart:
         with into_file(arguments.output / "training.log"):
             run_variants(arguments, arguments.variants)
     else:
-        run_in_children(arguments)
-    results = read_results(arguments)
-    for result in results:
-        size = TINY if arguments.tiny else MBERT
-        if result.pairs_per_second:
-            seconds = BATCH_OF[arguments.tiny] * languages(arguments.tiny) / result.pairs_per_second
-            operations = 6 * size.layer_parameters * 2 * result.tokens_per_step
-            result.share = operations / seconds / rate
-    report(arguments, results, rate)
+        run_in_children(arguments, rate)
+    print_table(report(arguments, rate))
+
+
+def say(what: str) -> None:
+    """Prints what goes on, with the seconds since the start."""
+    print(f"[{time.time() - STARTED:6.1f}s] {what}", flush=True)
 
 
 @contextlib.contextmanager
@@ -164,7 +178,7 @@ def make_world(world: Path, size: Size, tiny: bool) -> None:
     if (world / "data-bin" / "databin.json").exists():
         return
     most = max(scaled(variant, tiny).warm + scaled(variant, tiny).timed for variant in VARIANTS.values())
-    valid = 4 if tiny else 2000 * 60 // 300
+    valid = 4 if tiny else 2000 * TIMED // 300
     counts = {"S_trn": BATCH_OF[tiny] * (most + 2), "T_val": valid}
     counts = {**counts, "T_trn_MT": counts["S_trn"], "S_val_MT": valid}
     make_corpora(world / "corpora", size, counts, LANGUAGES[: languages(tiny)])
@@ -176,7 +190,7 @@ def scaled(variant: Variant, tiny: bool) -> Variant:
     """The variant, shorter for the small form."""
     if not tiny:
         return variant
-    return Variant(variant.name, variant.options, 1, 3, variant.validates)
+    return replace(variant, warm=1, timed=3)
 
 
 BATCH_OF = {True: 4, False: BATCH}
@@ -222,24 +236,54 @@ def results_path(arguments: argparse.Namespace) -> Path:
 
 
 def read_results(arguments: argparse.Namespace) -> list[Result]:
-    """What the variants wrote."""
-    return [Result(**json.loads(line)) for line in results_path(arguments).read_text().splitlines()]
+    """What the variants wrote; a line that is being written is not there yet."""
+    lines = results_path(arguments).read_text().split("\n")[:-1]
+    return [Result(**json.loads(line)) for line in lines]
 
 
-def run_in_children(arguments: argparse.Namespace) -> None:
-    """Runs the variants in one process, and in a new one where it ended before its time."""
+def run_in_children(arguments: argparse.Namespace, rate: float) -> None:
+    """Runs the variants in one process, and in a new one where it ended before its time or had to be ended."""
     remaining = list(arguments.variants)
-    with open(arguments.output / "training.log", "w") as log:
-        while remaining:
+    log_path = arguments.output / "training.log"
+    with open(log_path, "w") as log:
+        while remaining and left(arguments) > START:
             command = [sys.executable, *sys.argv, "--child", *remaining]
-            print("running:", *remaining, flush=True)
-            seen = len(read_results(arguments))
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-            done = len(read_results(arguments)) - seen
-            remaining = remaining[done:]
-            if remaining and (code != 0 or done == 0):
+            child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            failure = watch(arguments, rate, child, remaining)
+            if remaining and failure:
                 failed = remaining.pop(0)
-                write(arguments, Result(failed, VARIANTS[failed].name, error=f"the process ended with {code}"))
+                write(arguments, Result(failed, VARIANTS[failed].name, error=failure))
+                say(f"{failed}: {failure}; the end of the log:")
+                print(*log_path.read_text(errors="replace").splitlines()[-40:], sep="\n", flush=True)
+                report(arguments, rate)
+    for name in remaining:
+        write(arguments, Result(name, VARIANTS[name].name, error="left out for want of time"))
+
+
+def left(arguments: argparse.Namespace) -> float:
+    """Seconds until the whole has to end."""
+    return arguments.limit - (time.time() - STARTED)
+
+
+def watch(arguments: argparse.Namespace, rate: float, child: subprocess.Popen, remaining: list[str]) -> str:
+    """Waits for a child, shows its results and takes what is done from the list; returns why it ended too soon."""
+    begun, extra = time.time(), START
+    seen = len(read_results(arguments))
+    while True:
+        code = child.poll()
+        for result in read_results(arguments)[seen:]:
+            seen, begun, extra = seen + 1, time.time(), 0.0
+            remaining.remove(result.variant)
+            shown = next(r for r in report(arguments, rate) if r.variant == result.variant)
+            say(f"{result.variant}: {line(shown, None) if not shown.error else shown.error}")
+        if code is not None:
+            return f"the process ended with {code}" if remaining else ""
+        limit = VARIANTS[remaining[0]].limit + extra if remaining else 10.0
+        if time.time() - begun > limit or left(arguments) < 3:
+            child.kill()
+            child.wait()
+            return f"ended after {time.time() - begun:.0f} s"
+        time.sleep(0.2)
 
 
 def write(arguments: argparse.Namespace, result: Result) -> None:
@@ -253,18 +297,19 @@ def run_variants(arguments: argparse.Namespace, names: list[str]) -> None:
     for name in names:
         variant = scaled(VARIANTS[name], arguments.tiny)
         result = Result(name, variant.name, options=list(variant.options or ()))
-        if time.time() - float(os.environ["BENCHMARK_STARTED"]) > arguments.stop_after:
-            result.error = "left out for want of time"
-        else:
-            try:
-                with noting(result):
-                    HOW.get(name, time_training)(arguments, variant, result)
-            except (Exception, SystemExit) as error:
-                traceback.print_exc()
-                result.error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                if "CUDA error" in result.error or "illegal" in result.error:
-                    write(arguments, result)
-                    raise
+        say(f"=== {name}")
+        # Where it hangs is in the log when it is ended.
+        faulthandler.dump_traceback_later(max(5.0, variant.limit - 4), repeat=True)
+        try:
+            with noting(result):
+                HOW.get(name, time_training)(arguments, variant, result)
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            result.error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            if "CUDA error" in result.error or "illegal" in result.error:
+                write(arguments, result)
+                raise
+        faulthandler.cancel_dump_traceback_later()
         write(arguments, result)
         gc.collect()
         if torch.cuda.is_available():
@@ -276,7 +321,7 @@ def noting(result: Result) -> Iterator[None]:
     """Keeps what is said of attention with a result."""
     handler = logging.Handler()
     handler.emit = lambda record: result.notes.append(record.getMessage())
-    logger = logging.getLogger("fairseq_musc.models.attention")
+    logger = logging.getLogger("fairseq_musc.models")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -322,27 +367,7 @@ def check_against_reference(arguments: argparse.Namespace, variant: Variant, res
     Raises:
         ArithmeticError: they differ by more than float32's or bfloat16's rounding can explain.
     """
-    reference = one_step(arguments, "model.packed=false")
-    for name, bound, options in (
-        ("fp32", 1e-3, ()),
-        ("bf16", 0.1, ("model.precision=bfloat16",)),
-        ("fp32 shared source", 1e-3, ("task.shared_source=true",)),
-        ("fp32 one language at once", 1e-3, ("task.languages_at_once=1",)),
-    ):
-        expected = one_step(arguments, "model.packed=false", *options) if "shared" in name else reference
-        got = one_step(arguments, *options)
-        terms = max(abs(got[0][term] / value - 1) for term, value in expected[0].items())
-        gradient = float((got[1] - expected[1]).norm() / expected[1].norm())
-        result.notes.append(f"{name}: loss terms differ by {terms:.1e}, the gradient by {gradient:.1e} of its norm")
-        if not (terms < bound and gradient < bound):
-            raise ArithmeticError(result.notes[-1])
-
-
-def one_step(arguments: argparse.Namespace, *options: str) -> tuple[dict[str, float], torch.Tensor]:
-    """The loss terms and the gradient of one training step without dropout."""
-    from types import SimpleNamespace
-
-    from fairseq import tasks, utils
+    from fairseq import tasks
     from fairseq.dataclass.initialize import hydra_init
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -351,29 +376,63 @@ def one_step(arguments: argparse.Namespace, *options: str) -> tuple[dict[str, fl
     import fairseq_musc.configs
     import fairseq_musc.registration
 
-    GlobalHydra.instance().clear()
-    hydra_init("musc_pawsx")
-    world = [f"task.data={arguments.world / 'data-bin'}", f"model.pretrained={arguments.world / 'encoder'}"]
-    with initialize_config_dir(str(Path(fairseq_musc.configs.__path__[0]).resolve()), version_base="1.1"):
-        cfg = compose("musc_pawsx", [*world, *options])
-    GlobalHydra.instance().clear()
-    cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    torch.manual_seed(0)  # of the heads
-    task = tasks.setup_task(cfg.task)
-    model = task.build_model(cfg.model).to(device_of()).train()
-    criterion = task.build_criterion(cfg.criterion).train()
-    task.load_dataset("train")
+    def composed(*options: str) -> Any:
+        GlobalHydra.instance().clear()
+        hydra_init("musc_pawsx")
+        world = [f"task.data={arguments.world / 'data-bin'}", f"model.pretrained={arguments.world / 'encoder'}"]
+        with initialize_config_dir(str(Path(fairseq_musc.configs.__path__[0]).resolve()), version_base="1.1"):
+            cfg = compose("musc_pawsx", [*world, *options])
+        GlobalHydra.instance().clear()
+        return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+
+    cfg = composed()
+    model = tasks.setup_task(cfg.task).build_model(cfg.model).to(device_of()).train()
+    say("check: the model is there")
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if hasattr(module, "dropout_prob"):
             module.dropout_prob = 0.0
+
+    def step(packed: bool, precision: str | None, *options: str) -> tuple[dict[str, float], torch.Tensor]:
+        taken = one_step(composed(*options), model, packed, precision)
+        say(f"check: {'packed' if packed else 'padded'}, {precision or 'fp32'} {' '.join(options)}")
+        return taken
+
+    for name, bound, precision, options in (
+        ("fp32", 1e-3, None, ()),
+        ("bf16", 0.1, "bfloat16", ()),
+        ("fp32, shared source", 1e-3, None, SHARED),
+        ("fp32, one language at once", 1e-3, None, ("task.languages_at_once=1",)),
+    ):
+        if name in ("fp32", "fp32, shared source"):
+            expected = step(False, None, *options)
+        if name.endswith("at once"):
+            expected = step(False, None)
+        got = step(True, precision, *options)
+        terms = max(abs(got[0][term] / value - 1) for term, value in expected[0].items())
+        gradient = float((got[1] - expected[1]).norm() / expected[1].norm())
+        result.notes.append(f"{name}: loss terms differ by {terms:.1e}, the gradient by {gradient:.1e} of its norm")
+        if not (terms < bound and gradient < bound):
+            raise ArithmeticError(result.notes[-1])
+
+
+def one_step(cfg: Any, model: Any, packed: bool, precision: str | None) -> tuple[dict[str, float], torch.Tensor]:
+    """The loss terms and the gradient of one training step, on a few pairs of every language."""
+    from types import SimpleNamespace
+
+    from fairseq import tasks, utils
+
+    task = tasks.setup_task(cfg.task)
+    task.packed = packed
+    model.compute_in(precision)
+    criterion = task.build_criterion(cfg.criterion).train()
+    task.load_dataset("train")
     pairs = task.datasets["train"]
-    rows = np.concatenate([pairs.offsets[g] + np.arange(8 - g % 2) for g in range(len(pairs.groups))])
-    if "task.shared_source=true" in options:
-        rows = np.concatenate([pairs.offsets[g] + np.arange(7) for g in range(len(pairs.groups))])
-    sample = pairs.collater(rows)
+    sizes = [7 if cfg.task.shared_source else 8 - g % 2 for g in range(len(pairs.groups))]
+    sample = pairs.collater(np.concatenate([pairs.offsets[g] + np.arange(size) for g, size in enumerate(sizes)]))
     sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
+    model.zero_grad(set_to_none=True)
     torch.manual_seed(1)  # of alpha
     backward = SimpleNamespace(backward=lambda loss: loss.backward())
     _, _, logged = task.train_step(sample, model, criterion, backward, 0)
@@ -544,41 +603,56 @@ HOW = {"check": check_against_reference, "released": time_released}
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def report(arguments: argparse.Namespace, results: list[Result], rate: float) -> None:
-    """Prints the table and writes the JSON file."""
+def report(arguments: argparse.Namespace, rate: float) -> list[Result]:
+    """The results so far, with their share of the matrix rate; writes them to the JSON file."""
     import transformers
 
     from fairseq_musc.version import __version__
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    size = TINY if arguments.tiny else MBERT
+    results = read_results(arguments)
+    for result in results:
+        if result.pairs_per_second:
+            seconds = BATCH_OF[arguments.tiny] * languages(arguments.tiny) / result.pairs_per_second
+            result.share = 6 * size.layer_parameters * 2 * result.tokens_per_step / seconds / rate
     signature = {
-        "device": device,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "fairseq_musc": __version__,
-        "shape": asdict(TINY if arguments.tiny else MBERT),
+        "shape": asdict(size),
         "languages": languages(arguments.tiny),
         "pairs_of_each": BATCH_OF[arguments.tiny],
         "bf16_product_teraflops": rate / 1e12,
-        "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]) if not arguments.tiny else "--tiny",
+        "options": [option for option in sys.argv[1:] if not option.startswith("/")],
     }
+    with written_whole(arguments.output / "training.json") as stream:
+        json.dump({**signature, "results": [asdict(r) for r in results]}, stream, indent=1)
+    return results
+
+
+def line(result: Result, baseline: float | None) -> str:
+    """The figures of a variant."""
+    if not result.pairs_per_second:
+        return "; ".join(result.notes)
+    ratio = f"{result.pairs_per_second / baseline:6.2f}" if baseline else f"{'':6s}"
+    return (
+        f"{result.pairs_per_second:9.1f} {ratio} {result.milliseconds:8.1f} {result.gib:6.2f} {result.share:6.3f} "
+        f"{result.first_update_seconds:5.1f}s"
+    )
+
+
+def print_table(results: list[Result]) -> None:
+    """Prints the figures of all variants, and what was noted."""
     baseline = next((r.pairs_per_second for r in results if r.variant == "released" and not r.error), None)
-    print(f"\n{device}, torch {torch.__version__}, bf16 product {rate / 1e12:.1f} TFLOP/s")
-    print(f"{'':54s} {'pairs/s':>9s} {'ratio':>6s} {'ms/step':>8s} {'GiB':>6s} {'share':>6s} {'first':>6s}")
-    for r in results:
-        if r.error:
-            print(f"{r.name:54s} {r.error}")
-            continue
-        if not r.pairs_per_second:
-            print(r.name, *r.notes, sep="\n  ")
-            continue
-        ratio = f"{r.pairs_per_second / baseline:6.2f}" if baseline else f"{'':6s}"
-        print(
-            f"{r.name:54s} {r.pairs_per_second:9.1f} {ratio} {r.milliseconds:8.1f} {r.gib:6.2f} {r.share:6.3f} "
-            f"{r.first_update_seconds:5.1f}s"
-        )
-    text = json.dumps({**signature, "results": [asdict(r) for r in results]}, indent=1)
-    (arguments.output / "training.json").write_text(text + "\n")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"\n{device}, torch {torch.__version__}")
+    print(f"{'':64s} {'pairs/s':>9s} {'ratio':>6s} {'ms/step':>8s} {'GiB':>6s} {'share':>6s} {'first':>6s}")
+    for result in results:
+        if result.error or result.pairs_per_second:
+            print(f"{result.name:64s} {result.error or line(result, baseline)}")
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        print(f"  {note}")
 
 
 if __name__ == "__main__":

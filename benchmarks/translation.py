@@ -4,7 +4,9 @@
     benchmarks/translation.py --translator m2m_100 --texts reviews.de --source-lang de --target-lang en --cpu
 
 prints a table with a row for each engine and precision: seconds to load it (and, the first time, to convert its model),
-sentences a second, how many times as fast as the first row that is, and how many sentences it translates differently.
+sentences a second, how many times as fast as the first row that is, seconds of all CPU cores together (which depend
+less on what else a machine does), and how many sentences it translates differently.
+
 Reading, splitting into sentences, making batches, translating, joining and writing are timed; loading is not, nor the
 first few sentences. The engines take turns, as often as --repeats says, and the best of each counts: what else runs on
 a machine makes nothing faster. Set OMP_NUM_THREADS as you would for a real run.
@@ -52,6 +54,8 @@ class Row:
     """Seconds."""
     seconds: float = float("inf")
     """The best time for the whole file."""
+    cpu: float = float("inf")
+    """The least seconds of all cores together."""
     best: dict[str, str] | None = None
     """The translation of each sentence."""
 
@@ -117,13 +121,14 @@ def run(rows: Sequence[Row], arguments: argparse.Namespace, decoding: Decoding) 
                 if repeat == 0:
                     warm = planned(arguments, row.engine, decoding).sentences[:WARM_UP]
                     translate_sentences(warm, row.engine, *direction, row.device)
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), time.process_time()
                 plan = planned(arguments, row.engine, decoding)
                 found = translate_sentences(plan.sentences, row.engine, *direction, row.device)
                 row.best = {sentence: best.text for sentence, (best, *_) in zip(plan.sentences, found, strict=True)}
                 with written_whole(Path(folder) / row.name) as stream:
                     stream.writelines(f"{text}\n" for text in plan.join(row.best))
                 row.seconds = min(row.seconds, time.perf_counter() - start)
+                row.cpu = min(row.cpu, time.process_time() - cpu)
                 sentences = len(plan.sentences)
                 print(f"{row.name}: {sentences / row.seconds:.1f} sentences/s", file=sys.stderr, flush=True)
     return sentences
@@ -153,13 +158,14 @@ def table(rows: Sequence[Row], sentences: int) -> str:
     """The rows as Markdown."""
     first = rows[0]
     assert first.best is not None
-    lines = ["| engine | loading (s) | sentences/s | ratio | translated otherwise |", "|:--|--:|--:|--:|--:|"]
+    lines = ["| engine | loading (s) | sentences/s | ratio | CPU s | translated otherwise |"]
+    lines.append("|:--|--:|--:|--:|--:|--:|")
     for row in rows:
         assert row.best is not None
         differing = sum(row.best.get(sentence) != text for sentence, text in first.best.items())
         lines.append(
             f"| {row.name.replace(':', ', ')} | {row.loading:.1f} | {sentences / row.seconds:.1f} | "
-            f"{first.seconds / row.seconds:.2f} | {differing} |"
+            f"{first.seconds / row.seconds:.2f} | {row.cpu:.1f} | {differing} |"
         )
     return "\n".join(lines)
 

@@ -31,6 +31,12 @@ class ProgressLines(tqdm):
             print(self, file=self.fp, flush=True)
         return False
 
+    def close(self) -> None:
+        """Prints how far it came."""
+        if not self.disable and self.n != self.initial:
+            self.display()
+        super().close()
+
     def clear(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: what a log holds stays there."""
 

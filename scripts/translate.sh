@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes T_trn_MT from S_trn, S_val_MT from T_val and S_tst_MT from T_tst, each where its source is there.
+# Started again, it goes on where it was.
 set -euo pipefail
 if [ $# -lt 2 ]; then
   echo "usage: $0 CORPORA TRANSLATOR [options of fairseq-musc translate]" >&2

@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is imported: kernels run on the CPU
 
 
 class TinyWorld(NamedTuple):

@@ -1,9 +1,11 @@
 """An engine that needs no model: for tests of all that is around engines.
 
-A translation is the sentence's words turned round, marked with direction and rank: ``a b`` -> ``b a [de-en]``. It is
-steered by files, so that it can be in another process:
+A translation is the sentence's words turned round in the other case, marked with direction and rank: ``a B`` ->
+``b A [de-en]``. It is steered by the environment, so that it can be in another process:
 
 - every sentence that is translated is a line of ``LOG``, with the process, if the environment names a file so;
+- a sentence with the word FLAW is left as it is, but for the third of the hypotheses of a beam wider than 5, and one
+  with the word HOPELESS always;
 - ``SECONDS`` is how long a batch takes; ``KILL_AT`` names a sentence at which the process dies, ``FAIL_AT`` one at
   which the engine raises.
 """
@@ -23,7 +25,7 @@ translated = []
 
 def translation(sentence, source_lang, target_lang, rank=1):
     better = "" if rank == 1 else f" ({rank})"
-    return f"{' '.join(reversed(sentence.split()))} [{source_lang}-{target_lang}]{better}"
+    return f"{' '.join(reversed(sentence.swapcase().split()))} [{source_lang}-{target_lang}]{better}"
 
 
 class FakeEngine:
@@ -55,9 +57,15 @@ class FakeEngine:
                     log.write("".join(f"{os.getpid()}\t{sentence}\n" for sentence in batch))
             ranks = range(1, self.decoding.nbest + 1)
             yield [
-                [Hypothesis(translation(sentence, source_lang, target_lang, rank), -0.1 * rank) for rank in ranks]
+                [Hypothesis(self.found(sentence, source_lang, target_lang, rank), -0.1 * rank) for rank in ranks]
                 for sentence in batch
             ]
+
+    def found(self, sentence, source_lang, target_lang, rank):
+        flawed = "FLAW" in sentence and not (self.decoding.beam > 5 and rank == 3)
+        if flawed or "HOPELESS" in sentence:
+            return sentence
+        return translation(sentence, source_lang, target_lang, rank)
 
     def provenance(self):
         return {"engine": "fake", "translator": {"fake.pt": self.digest}, "precision": self.device.precision}

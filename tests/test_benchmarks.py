@@ -19,11 +19,12 @@ def run(name, output, *options):
 
 
 def test_training(tmp_path):
-    variants = ("check", "released", "bf16", "shared", "one-language")
+    variants = ("released", "check", "bf16", "shared", "one-language")
     results, table = run("training", tmp_path, "--variants", *variants, "--profile", "bf16")
     assert [result["variant"] for result in results] == list(variants)
     assert not any(result["error"] for result in results)
-    assert all(result["pairs_per_second"] > 0 and result["share"] > 0 for result in results[1:])
+    timed = [result for result in results if result["variant"] != "check"]
+    assert all(result["pairs_per_second"] > 0 and result["share"] > 0 for result in timed)
     # Two languages of four pairs: four views of each, and three in place of four where S is shared.
     tokens = {result["variant"]: result["tokens_per_step"] for result in results}
     assert tokens["shared"] < 0.9 * tokens["bf16"]

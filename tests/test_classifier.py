@@ -195,7 +195,11 @@ def test_a_folder_that_lacks_weights_is_refused_and_a_missing_pooler_is_made(tmp
 
 def test_wrong_values_are_said_all_at_once():
     problems = MuscClassifierConfig.problems(
-        MuscClassifierConfig(mix_at="words", classifier_dropout=1.5, projector_size=0)
+        MuscClassifierConfig(
+            mix_at="words", classifier_dropout=1.5, projector_size=0, precision="int8", attention="fast", fuse="all"
+        )
     )
-    assert len(problems) == 3
+    assert len(problems) == 6
+    assert "'int8'; it can be float32 or bfloat16 or null" in problems[1]
+    assert "'fast'; it can be triton, flash, efficient, padded or null" in problems[2]
     assert "'words'; it can be embedding_output or word_embeddings" in problems[0]

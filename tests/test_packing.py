@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from fairseq_musc.data.databin import TokenRows
+from fairseq_musc.errors import InputError
 from fairseq_musc.models import attention
+from fairseq_musc.models import packed as packed_models
 from fairseq_musc.models.attention import Spans
 from fairseq_musc.packing import packed, rows_for_encoder
 
@@ -75,6 +77,12 @@ def test_the_kernels_of_torch_take_these_arguments_and_have_gradients():
         assert q.grad.shape == k.grad.shape == v.grad.shape == q.shape
 
 
+def with_another_mask_back(q, k, v, of_q, of_k, dropout):
+    """Forward as it should be; the gradient is that of another draw."""
+    one = attention.padded(q, k, v, of_q, of_k, dropout)
+    return one.detach() + (other := attention.padded(q, k, v, of_q, of_k, dropout)) - other.detach()
+
+
 def without_last_key(q, k, v, of_q, of_k, dropout):
     return attention.padded(q, k, torch.cat([v[:-1], 0 * v[-1:]]), of_q, of_k, dropout)
 
@@ -90,11 +98,45 @@ def with_dropout_that_shrinks(q, k, v, of_q, of_k, dropout):
 def test_a_kernel_is_held_to_the_reference_before_it_is_used():
     where = (torch.device("cpu"), torch.float32, 2, 8)
     torch.manual_seed(0)
-    attention.check(attention.padded, *where)
-    for wrong in (without_last_key, without_dropout, with_dropout_that_shrinks):
+    attention.check(attention.PADDED, *where)
+    for wrong in (without_last_key, without_dropout, with_dropout_that_shrinks, with_another_mask_back):
         with pytest.raises(ArithmeticError):
-            attention.check(wrong, *where)
+            attention.check(attention.of_three(wrong), *where)
 
 
 def test_a_cpu_takes_the_padded_way():
-    assert attention.attention_for(torch.device("cpu"), torch.bfloat16, 2, 8) is attention.padded
+    where = (torch.device("cpu"), torch.bfloat16, 2, 8)
+    assert attention.attention_for(*where) is attention.PADDED
+    assert attention.attention_for(*where, "padded") is attention.PADDED
+    with pytest.raises(InputError, match=r"model\.attention=flash cannot be used for torch\.bfloat16 on cpu"):
+        attention.attention_for(*where, "flash")
+
+
+def behind_with(**changes):
+    """What lies behind attention, with one thing wrong."""
+
+    def behind(x, attended, w, activation, dropout, eps):
+        values = {
+            "w": w,
+            "dropout": dropout,
+            "eps": eps,
+            **{key: change(w, dropout) for key, change in changes.items()},
+        }
+        return packed_models.behind_attention(x, attended, values["w"], activation, values["dropout"], values["eps"])
+
+    return behind
+
+
+def test_the_fused_way_behind_attention_is_held_to_the_plain_one():
+    where = (torch.device("cpu"), torch.float32, 16)
+    torch.manual_seed(0)
+    packed_models.check_fused(packed_models.behind_attention, *where)
+    for wrong in (
+        behind_with(w=lambda w, p: w._replace(norm1=w.norm2)),
+        behind_with(w=lambda w, p: w._replace(up_bias=w.up_bias.detach())),
+        behind_with(dropout=lambda w, p: 0.0),
+        behind_with(dropout=lambda w, p: 2 * p),
+    ):
+        with pytest.raises((ArithmeticError, RuntimeError)):
+            packed_models.check_fused(wrong, *where)
+    assert not packed_models.fused_is_right(*where)

@@ -34,9 +34,10 @@ def test_in_a_log_there_is_a_line_now_and_then(monkeypatch, capsys, every, lines
     assert out == ""
     assert "\r" not in err
     shown = err.splitlines()
-    assert len(shown) == lines + 1
+    assert len(shown) == lines + 2
     assert shown[0].startswith("en -> de: 100 of 500 sentences, ")
-    assert shown[-1] == "between"
+    assert shown[-2] == "between"
+    assert shown[-1].startswith("en -> de: 180 of 500 sentences, ")
     if lines > 1:
         assert shown[4].startswith("en -> de: 180 of 500 sentences, ")
         assert shown[4].endswith(" left")

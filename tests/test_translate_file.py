@@ -34,7 +34,7 @@ def test_a_line_for_each_line(tmp_path, translate):
     (tmp_path / "in.txt").write_text(GERMAN, encoding="utf-8")
     assert translate("in.txt", "out.txt") == 0
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == (
-        "Satz. Ein [de-ja]einer. Noch [de-ja]\n\n  \nSatz. Ein [de-ja]\nZeile Letzte [de-ja]\n"
+        "sATZ. eIN [de-ja]EINER. nOCH [de-ja]\n\n  \nsATZ. eIN [de-ja]\nzEILE lETZTE [de-ja]\n"
     )
     assert sorted(fake_engine.translated) == ["Ein Satz.", "Letzte Zeile", "Noch einer."]
     about = json.loads((tmp_path / "out.txt.json").read_text())
@@ -56,10 +56,10 @@ def test_columns_of_a_packed_table_with_a_header(tmp_path, translate):
     assert translate("in.tsv.gz", "out.tsv.gz", *more, languages=("de", "en")) == 0
     with gzip.open(tmp_path / "out.tsv.gz", "rt", encoding="utf-8", newline="") as stream:
         assert stream.read() == (
-            "id\ttext\tn\tother\r\n1\tSatz. Ein [de-en]\t3\tdrei zwei [de-en]\r\n\n2\t\t4\tSatz. Ein [de-en]\r\n"
+            "id\ttext\tn\tother\r\n1\tsATZ. eIN [de-en]\t3\tDREI ZWEI [de-en]\r\n\n2\t\t4\tsATZ. eIN [de-en]\r\n"
         )
     with gzip.open(tmp_path / "out.nbest2.tsv.gz", "rt", encoding="utf-8", newline="") as stream:
-        assert "drei zwei [de-en] (2)\r\n" in stream.read()
+        assert "DREI ZWEI [de-en] (2)\r\n" in stream.read()
 
 
 def test_what_is_there_is_kept_or_not_replaced_unasked(tmp_path, translate, capsys):
@@ -94,7 +94,7 @@ def test_a_run_that_failed_goes_on(tmp_path, translate, monkeypatch):
     fake_engine.translated.clear()
     assert translate("in.txt", "out.txt", *small) == 0
     assert fake_engine.translated == [f"Satz {i}" for i in range(16, 30)]
-    assert (tmp_path / "out.txt").read_text() == "".join(f"{i} Satz [de-ja]\n" for i in range(30))
+    assert (tmp_path / "out.txt").read_text() == "".join(f"{i} sATZ [de-ja]\n" for i in range(30))
     assert not (tmp_path / ".translate").exists()
 
 
@@ -129,4 +129,4 @@ def test_an_empty_file_is_an_empty_file(tmp_path, translate):
 def test_a_byte_order_mark_is_no_text(tmp_path, translate):
     (tmp_path / "in.txt").write_text("\ufeffEin Satz.\n", encoding="utf-8")
     assert translate("in.txt", "out.txt") == 0
-    assert (tmp_path / "out.txt").read_text() == "Satz. Ein [de-ja]\n"
+    assert (tmp_path / "out.txt").read_text() == "sATZ. eIN [de-ja]\n"

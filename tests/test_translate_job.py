@@ -95,7 +95,7 @@ def undisturbed(tmp_path, monkeypatch):
 
 def test_the_fake_is_in_the_result(undisturbed):
     made, _ = undisturbed
-    assert b"\tT_tst. von 5 Satz [de-en] da. mal 5 steht Das [de-en]\n" in made["S_tst_MT.de.tsv"]
+    assert b"\tt_TST. VON 5 sATZ [de-en] DA. MAL 5 STEHT dAS [de-en]\n" in made["S_tst_MT.de.tsv"]
     assert b"\nr3\t0\t\n" in made["S_tst_MT.de.tsv"]
 
 
@@ -120,6 +120,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path,
     counts = logged(log)
     assert set(counts) == sentences
     assert counts.total() - len(counts) <= kills * CHUNK, "more was translated again than the chunks in hand"
+
+
+def test_a_run_that_is_told_to_stop_says_that_it_can_go_on(tmp_path):
+    folder = write_sources(tmp_path / "corpora")
+    process = start(command(tmp_path, folder), SECONDS=0.2)
+    while len(list(folder.glob(".translate/*/*.jsonl"))) < 1:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("stopped; the chunks that are done are kept")
+    assert "Traceback" not in errors
 
 
 def test_two_processes_share_a_job(tmp_path, undisturbed):
@@ -204,6 +216,21 @@ def test_what_is_there_is_taken_by_a_run_with_other_corpora_and_other_chunks(tmp
     assert not set(fake_engine.translated) & there
     assert rows_of(result(folder)) == rows_of(made)
     assert not (folder / ".translate").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--retranslate"]])
+def test_what_a_run_left_that_was_killed_behind_its_last_file_goes(tmp_path, begun, monkeypatch, more):
+    folder, _ = begun
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "clear", lambda *_: 0)  # it does not come to this
+        assert main([*command(tmp_path, folder), *more]) == 0
+    before = rows_of(result(folder))
+    assert list(folder.glob(".translate/*/*.jsonl"))
+    fake_engine.translated.clear()
+    assert main([*command(tmp_path, folder), *more]) == 0
+    assert fake_engine.translated == []
+    assert not (folder / ".translate").exists()
+    assert rows_of(result(folder)) == before
 
 
 def test_other_settings_take_nothing_from_an_unfinished_run(tmp_path, begun):

@@ -39,7 +39,7 @@ def test_each_rank_is_a_corpus(tmp_path):
         made = read_corpus(folder, "S_tst_MT", "de")
         assert made.ids == ["a", "b", "c"]
         assert [row.text for row in made.rows] == [
-            f"Satz. Ein [de-en]{mark} einer. Noch [de-en]{mark}", "", f"Satz. Ein [de-en]{mark}",
+            f"sATZ. eIN [de-en]{mark} EINER. nOCH [de-en]{mark}", "", f"sATZ. eIN [de-en]{mark}",
         ]  # fmt: skip
         assert made.provenance["hypothesis"] == rank
         assert made.provenance["nbest"] == 3

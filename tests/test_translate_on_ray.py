@@ -17,7 +17,7 @@ from fairseq_musc.cli import main
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate.chunks import WorkFolder
 from fairseq_musc.translate.engine import Decoding, Device
-from fairseq_musc.translate.job import translate_all
+from fairseq_musc.translate.job import Task, translate_all
 from fairseq_musc.translate.on_ray import THIS_MACHINE, ray_pool
 from fairseq_musc.translate.provenance import way_of
 
@@ -26,6 +26,7 @@ pytest_plugins = ["translator_fixture"]
 
 DECODING = Decoding(nbest=2)
 DEVICE = Device(batch_tokens=48, cpu=True)
+TASK = Task("de", "en", DECODING, DEVICE)
 SENTENCES = [f"Satz {i} steht hier" for i in range(120)]
 
 
@@ -41,10 +42,11 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
     log = tmp_path / "log"
     monkeypatch.setenv("LOG", str(log))
     monkeypatch.setenv("SECONDS", "0.05")
+    monkeypatch.setenv("KILL_AT", "this one kills")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
     opener = functools.partial(fake_engine.open_engine, fake_engine.make_folder(tmp_path / "fake"), device=DEVICE)
     killed = []
-    with ray_pool(opener, DEVICE, THIS_MACHINE, 2) as pool:
+    with ray_pool(opener, True, THIS_MACHINE, 2) as pool:
         import ray
 
         assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"], "nobody outside can reach it"
@@ -57,7 +59,7 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         folder = WorkFolder(tmp_path, way_of("de", "en", engine.provenance(), DECODING))
         killer = threading.Thread(target=kill_one, args=(log, killed), daemon=True)
         killer.start()
-        found = translate_all(SENTENCES, folder, pool, DECODING, lambda: False, size=10)
+        found = translate_all(SENTENCES, folder, pool, TASK, lambda: False, size=10)
         killer.join()
         assert found == {
             sentence: [(fake_engine.translation(sentence, "de", "en", rank), -0.1 * rank) for rank in (1, 2)]
@@ -73,15 +75,20 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         log.unlink()
         for path in [*folder.path.glob("*.jsonl")][:3]:
             path.unlink()
-        again = translate_all(SENTENCES, WorkFolder(tmp_path, folder.way), pool, DECODING, lambda: False, size=10)
+        again = translate_all(SENTENCES, WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10)
         assert again == found
         assert len(logged(log)) == 30
+
+        with pytest.raises(InputError, match=r"(?s)a worker died.*The chunks that are done are kept.*--batch-tokens"):
+            translate_all(["this one kills"], WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10)
 
         other = Decoding(beam=3)
         ways = way_of("de", "en", pool.engine(other).provenance(), other)  # the first worker opens its translator
         fake_engine.make_folder(tmp_path / "fake", digest="e" * 64)  # before the second opens it
         with pytest.raises(InputError, match="is another than the one that the job was begun with"):
-            translate_all(SENTENCES, WorkFolder(tmp_path, ways), pool, other, lambda: False, size=10)
+            translate_all(
+                SENTENCES, WorkFolder(tmp_path, ways), pool, TASK._replace(decoding=other), lambda: False, size=10
+            )
 
 
 def test_ray_is_optional(tmp_path, monkeypatch, capsys):
@@ -94,9 +101,9 @@ def test_ray_is_optional(tmp_path, monkeypatch, capsys):
 
 def test_no_cluster_at_an_address_is_said(tmp_path):
     opener = functools.partial(fake_engine.open_engine, tmp_path, device=DEVICE)
-    with pytest.raises(InputError, match="--workers is 0"), ray_pool(opener, DEVICE, THIS_MACHINE, 0):
+    with pytest.raises(InputError, match="--workers is 0"), ray_pool(opener, True, THIS_MACHINE, 0):
         pass
-    with pytest.raises(InputError, match="no Ray cluster answers at 'auto'"), ray_pool(opener, DEVICE, "auto", None):
+    with pytest.raises(InputError, match="no Ray cluster answers at 'auto'"), ray_pool(opener, True, "auto", None):
         pass
 
 

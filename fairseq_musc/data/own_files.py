@@ -32,17 +32,21 @@ def places(own: OwnData) -> list[Place]:
     Raises:
         InputError: some are not there.
     """
+    there = {
+        (split, pattern): places_of(own, split, language, pattern)
+        for split in own.read_splits
+        for language, pattern in own.entries(split)
+    }
+    absent = [which for which, found in there.items() if not found]
+    problems = [f"{pattern}: there is nothing to read the {split} rows from" for split, pattern in absent]
+    raise_all("these are not there:", problems)
+    return [*dict.fromkeys(place for found in there.values() for place in found)]
+
+
+def places_of(own: OwnData, split: str, language: str | None, pattern: str) -> list[Place]:
+    """What one entry stands for in a split; nothing if nothing is there."""
     of_split = splits_of_datasets if own.format == "datasets" else files
-    found: list[Place] = []
-    problems = []
-    for split in own.read_splits:
-        for language, pattern in own.entries(split):
-            there = [*of_split(own, split, language, pattern)]
-            found += there
-            if not there:
-                problems.append(f"{pattern}: there is nothing to read the {split} rows from")
-    raise_all("these are not there:", [*dict.fromkeys(problems)])
-    return [*dict.fromkeys(found)]
+    return [*of_split(own, split, language, pattern)]
 
 
 def files(own: OwnData, split: str, language: str | None, pattern: str) -> Iterator[Place]:

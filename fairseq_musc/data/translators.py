@@ -24,7 +24,8 @@ def translator_of(provenance: dict[str, Any]) -> str | None:
     weights = {name: digest for name, digest in files.items() if name.endswith(WEIGHTS)} or files
     named = ", ".join(f"{name} (SHA-256 {digest[:12]})" for name, digest in weights.items())
     rank = provenance.get("hypothesis", 1)
-    return f"{provenance['engine']} with {named}" + (f", hypothesis {rank}" if rank > 1 else "")
+    by = f"{provenance['engine']} with {named}" if named else provenance["engine"]  # a function of the user's
+    return by + (f", hypothesis {rank}" if rank > 1 else "")
 
 
 def model_of(translator: str) -> str:

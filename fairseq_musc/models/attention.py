@@ -1,9 +1,10 @@
 """Self-attention over rows that lie end to end, each row on its own; with dropout of the probabilities.
 
-There are three ways to compute the same. ``flash`` (half precision) and ``efficient`` (float32, too) are kernels of
-torch for CUDA that take rows of any length; they are called by the names under which torch's own nested tensors call
-them, because ``torch.nn.attention.varlen`` knows no dropout. ``padded`` lays the rows side by side, and works
-everywhere. Before a kernel is used on a device it is held to ``padded`` there, once.
+There are four ways to compute the same. ``triton`` is our own for short rows. ``flash`` (both in half precision) and
+``efficient`` (float32, too) are kernels of torch for CUDA that take rows of any length; they are called by the names
+under which torch's own nested tensors call them, because ``torch.nn.attention.varlen`` knows no dropout. ``padded``
+lays the rows side by side, and works everywhere. Before one of the others is used on a device it is held to ``padded``
+there, once.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fairseq_musc.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +49,29 @@ class Spans:
         return row_of * self.longest + torch.arange(self.tokens, device=starts.device) - starts[row_of]
 
 
-Attention = Callable[[Tensor, Tensor, Tensor, Spans, Spans, float], Tensor]
-"""(q, k, v, spans of the queries, spans of the keys, dropout) -> the mixed values, as q.
+class Attention(NamedTuple):
+    """One way to attend; dropout is the probability with which a weight is set to zero while the others grow."""
 
-q is (queries, heads, width) and k and v are (tokens, heads, width), of R rows each; dropout is the probability with
-which an attention weight is set to zero while the others grow to make up for it.
-"""
+    of_whole: Callable[[Tensor, Spans, float], Tensor]
+    """(qkv, spans, dropout) -> the mixed values (tokens, heads, width), for queries, keys and values (tokens, 3, heads,
+    width) of the same rows."""
+    of_parts: Callable[[Tensor, Tensor, Spans, Spans, float], Tensor]
+    """(q, kv, spans of the queries, spans of the keys, dropout) -> (queries, heads, width), for some queries (queries,
+    heads, width) of rows whose keys and values are (tokens, 2, heads, width)."""
+
+
+def of_three(attend: Callable[[Tensor, Tensor, Tensor, Spans, Spans, float], Tensor]) -> Attention:
+    """The way of a function that takes q, k and v, (tokens, heads, width) each."""
+
+    def of_whole(qkv: Tensor, spans: Spans, dropout: float) -> Tensor:
+        q, k, v = qkv.unbind(1)
+        return attend(q, k, v, spans, spans, dropout)
+
+    def of_parts(q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
+        k, v = kv.unbind(1)
+        return attend(q, k, v, of_q, of_k, dropout)
+
+    return Attention(of_whole, of_parts)
 
 
 def padded(q: Tensor, k: Tensor, v: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
@@ -86,14 +107,39 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, of_q: Spans, of_k: Spans, dropout
     )[0][0]
 
 
-KERNELS: dict[str, Attention] = {"flash": flash, "efficient": efficient}
+def triton() -> Attention:
+    """Our kernels for short rows; half precision on CUDA.
+
+    Raises:
+        ImportError: Triton is not installed.
+    """
+    from fairseq_musc.models.triton_attention import ShortRows
+
+    return Attention(
+        lambda qkv, spans, dropout: ShortRows.apply(None, qkv, spans, spans, dropout),
+        lambda q, kv, of_q, of_k, dropout: ShortRows.apply(q, kv, of_q, of_k, dropout),
+    )
+
+
+PADDED = of_three(padded)
+
+#: In the order in which they are tried.
+KERNELS: dict[str, Callable[[], Attention]] = {
+    "triton": triton,
+    "flash": lambda: of_three(flash),
+    "efficient": lambda: of_three(efficient),
+}
+FOR_SINGLE_PRECISION = ("efficient",)
+ATTENTIONS = (*KERNELS, "padded")
 
 #: By how much a kernel may differ from ``padded``, relative to the norm of the result: a few roundings of the type.
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 
 
 @functools.cache
-def attention_for(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> Attention:
+def attention_for(
+    device: torch.device, dtype: torch.dtype, heads: int, width: int, wanted: str | None = None
+) -> Attention:
     """The first way that gives right values, gradients and dropout on a device.
 
     Args:
@@ -101,51 +147,73 @@ def attention_for(device: torch.device, dtype: torch.dtype, heads: int, width: i
         dtype: of q, k and v.
         heads: the number of attention heads.
         width: of one head.
+        wanted: one of :data:`ATTENTIONS`, and no other; None chooses.
+
+    Raises:
+        InputError: the way that is wanted cannot be used there.
     """
-    if device.type != "cuda":
-        return padded
-    for name, kernel in KERNELS.items():
-        if name == "flash" and dtype == torch.float32:
+    if wanted == "padded" or (wanted is None and device.type != "cuda"):
+        return PADDED
+    for name in KERNELS if wanted is None else [wanted]:
+        if dtype == torch.float32 and name not in FOR_SINGLE_PRECISION and wanted is None:
             continue
         try:
-            with torch.random.fork_rng(devices=[device]), torch.inference_mode(False), torch.enable_grad():
-                check(kernel, device, dtype, heads, width)
-        except (RuntimeError, TypeError, NotImplementedError, ArithmeticError) as error:
-            reason = str(error).splitlines()[0] if str(error) else repr(error)
-            logger.warning("attention: %s cannot be used for %s on %s: %s", name, dtype, device, reason)
+            attention = KERNELS[name]()
+            with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode(False):
+                check(attention, device, dtype, heads, width)
+        except Exception as error:  # whatever it is, there are other ways
+            reason = f"{name} cannot be used for {dtype} on {device}: {(str(error) or repr(error)).splitlines()[0]}"
+            if wanted is not None:
+                raise InputError(f"model.attention={reason}; null takes one that can") from error
+            logger.warning("attention: %s", reason)
         else:
             logger.info("attention: %s, over rows of any length, %s on %s", name, dtype, device)
-            return kernel
+            return attention
     logger.warning("attention: padded, for want of a kernel for rows of any length, %s on %s", dtype, device)
-    return padded
+    return PADDED
 
 
-def check(kernel: Attention, device: torch.device, dtype: torch.dtype, heads: int, width: int) -> None:
-    """Holds a kernel to :func:`padded`: values and gradients without dropout, and the mean under dropout.
+@torch.enable_grad()
+def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads: int, width: int) -> None:
+    """Holds a way to attend to :func:`padded`: values and gradients without dropout, then dropout itself.
 
     Raises:
         ArithmeticError: they differ by more than rounding.
-        RuntimeError, TypeError, NotImplementedError: the kernel is not there, or takes other arguments.
+        Exception: whatever a kernel raises that is not there, or takes other arguments.
     """
     lengths = torch.tensor([7, 128, 1, 64, 33, 100])
     tokens, longest = int(lengths.sum()), int(lengths.max())
-    cu_seqlens = F.pad(lengths.cumsum(0), (1, 0)).int().to(device)
-    of_k = Spans(cu_seqlens, longest, tokens)
-    for of_q in (of_k, Spans.of_ones(len(lengths), device)):
-        q, k, v = (
-            torch.randn(count, heads, width, device=device, dtype=dtype, requires_grad=True)
-            for count in (of_q.tokens, tokens, tokens)
-        )
-        upstream = torch.randn_like(q)
-        results = []
-        for attention in (kernel, padded):
-            value = attention(q, k, v, of_q, of_k, 0.0)
-            results.append([value, *torch.autograd.grad(value, (q, k, v), upstream)])
-        for got, expected in zip(*results, strict=True):
-            error = float((got.float() - expected.float()).norm() / expected.float().norm())
-            if not error <= TOLERANCES[dtype]:
-                raise ArithmeticError(f"it is off by {error:.1e}")
-        if of_q is of_k:  # enough queries for a mean
-            dropped = kernel(torch.zeros_like(q), k, torch.ones_like(v), of_q, of_k, 0.5).float()
-            if not 0.9 < float(dropped.mean()) < 1.1 or float(dropped.std()) < 1e-2:
-                raise ArithmeticError(f"dropout takes the mean from 1 to {float(dropped.mean()):.2f}")
+    of_k = Spans(F.pad(lengths.cumsum(0), (1, 0)).int().to(device), longest, tokens)
+    of_one = Spans.of_ones(len(lengths), device)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, heads, width, device=device, dtype=dtype, requires_grad=True)
+
+    qkv, q, kv = random(tokens, 3), random(len(lengths)), random(tokens, 2)
+    whole, few = random(tokens).detach(), random(len(lengths)).detach()
+    results = []
+    for way in (attention, PADDED):
+        value = way.of_whole(qkv, of_k, 0.0)
+        of_few = way.of_parts(q, kv, of_one, of_k, 0.0)
+        gradients = (*torch.autograd.grad(value, qkv, whole), *torch.autograd.grad(of_few, (q, kv), few))
+        results.append([value.detach(), of_few.detach(), *gradients])
+    for got, expected in zip(*results, strict=True):
+        error = float((got.float() - expected.float()).norm() / expected.float().norm())
+        if not error <= TOLERANCES[dtype]:
+            raise ArithmeticError(f"it is off by {error:.1e}")
+
+    def dropped(v: Tensor) -> tuple[Tensor, Tensor]:  # with the same draws each time
+        torch.manual_seed(1)
+        alike = torch.stack([torch.zeros_like(v), torch.zeros_like(v), v], 1).requires_grad_()
+        return attention.of_whole(alike, of_k, 0.5), alike
+
+    ones = dropped(torch.ones_like(whole))[0].detach().float()
+    if not 0.9 < float(ones.mean()) < 1.1 or float(ones.std()) < 1e-2:
+        raise ArithmeticError(f"dropout takes the mean from 1 to {float(ones.mean()):.2f}")
+    # What is dropped forward is dropped back: the values enter linearly.
+    v = random(tokens).detach()
+    value, alike = dropped(v)
+    (gradient,) = torch.autograd.grad(value, alike, whole)
+    forward, back = value.detach().float() * whole.float(), gradient[:, 2].float() * v.float()
+    if not float((forward.sum() - back.sum()).abs() / forward.norm()) <= 5 * TOLERANCES[dtype]:
+        raise ArithmeticError("its gradient drops other weights than its values")

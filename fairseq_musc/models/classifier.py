@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.mixing import Mixing
-from fairseq_musc.models.packed import PackedEncoder, why_not_packed
+from fairseq_musc.models.attention import ATTENTIONS
+from fairseq_musc.models.packed import FUSED, PackedEncoder, why_not_packed
 from fairseq_musc.packing import PackedRows
 
 logger = logging.getLogger(__name__)
@@ -66,8 +67,19 @@ class MuscClassifierConfig(FairseqDataclass):
             "parameters stay as they are, and so do optimizer and checkpoints"
         },
     )
-    compile: bool = field(
-        default=False, metadata={"help": "compile the layers of a packed encoder with torch.compile (a minute, once)"}
+    attention: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "how rows that lie end to end attend: triton, flash, efficient or padded; null takes the first "
+            "that gives right results on the device"
+        },
+    )
+    fuse: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "how dropout, residual and norm of their layers are fused: triton, compile (torch.compile; a "
+            "minute, once) or none; null takes triton where it gives right results"
+        },
     )
     encoder_config: Optional[str] = field(
         default=None,
@@ -96,6 +108,10 @@ class MuscClassifierConfig(FairseqDataclass):
         if cfg.precision not in PRECISIONS:
             named = " or ".join(name for name in PRECISIONS if name)
             found.append(f"model.precision is {cfg.precision!r}; it can be {named} or null")
+        for name, allowed in (("attention", ATTENTIONS), ("fuse", FUSED)):
+            value = getattr(cfg, name)
+            if value is not None and value not in allowed:
+                found.append(f"model.{name} is {value!r}; it can be {', '.join(allowed)} or null")
         if not 0 <= cfg.classifier_dropout < 1:
             found.append(f"model.classifier_dropout is {cfg.classifier_dropout}; it is at least 0 and below 1")
         for name in ("projector_size", "projector_hidden"):
@@ -143,7 +159,7 @@ class MuscClassifier(BaseFairseqModel):
         if cfg.packed and reason is not None:
             logger.warning("rows are padded for the encoder, which is slower: %s", reason)
         # In a tuple, so that torch does not take it for a part with parameters of its own.
-        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, compile=cfg.compile),)
+        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, attention=cfg.attention, fuse=cfg.fuse),)
         self.compute_in(cfg.precision)
 
     @classmethod

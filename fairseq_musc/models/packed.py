@@ -11,6 +11,7 @@ The parameters can be kept in float32 and rounded to half precision once a step,
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq_musc.models.attention import Attention, Spans, attention_for
+from fairseq_musc.errors import InputError
+from fairseq_musc.models.attention import TOLERANCES, Attention, Spans, attention_for
 from fairseq_musc.packing import PackedRows
+
+logger = logging.getLogger(__name__)
+
+FUSED = ("triton", "compile", "none")
+"""How dropout, residual and norm of a layer are fused: in a kernel of our own, by torch.compile, or not at all."""
 
 BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
 """The encoders of transformers that this file knows: the same layers under the same names."""
@@ -122,6 +129,76 @@ def compiled_behind_attention() -> Callable[..., Tensor]:
     return torch.compile(behind_attention, dynamic=True)
 
 
+def fused_behind_attention(
+    x: Tensor,
+    attended: Tensor,
+    w: Weights,
+    activation: Callable[[Tensor], Tensor],
+    dropout: float,
+    eps: float,
+) -> Tensor:
+    """The same, with dropout, residual and norm in one kernel of Triton.
+
+    Raises:
+        ImportError: Triton is not installed.
+    """
+    from fairseq_musc.models.triton_norm import DropAddNorm
+
+    projected = F.linear(attended, w.out, w.out_bias)
+    x = DropAddNorm.apply(x, projected, w.norm1, w.norm1_bias, dropout, eps)
+    projected = F.linear(activation(F.linear(x, w.up, w.up_bias)), w.down, w.down_bias)
+    return DropAddNorm.apply(x, projected, w.norm2, w.norm2_bias, dropout, eps)
+
+
+@functools.cache
+def fused_is_right(device: torch.device, dtype: torch.dtype, d: int) -> bool:
+    """Whether :func:`fused_behind_attention` can be used on a device, held to :func:`behind_attention` there once."""
+    if device.type != "cuda":
+        return False
+    try:
+        with torch.random.fork_rng([device]), torch.inference_mode(False):
+            check_fused(fused_behind_attention, device, dtype, d)
+    except Exception as error:  # whatever it is, there is another way
+        logger.warning("layers: triton cannot be used for %s: %s", dtype, (str(error) or repr(error)).splitlines()[0])
+        return False
+    logger.info("layers: dropout, residual and norm in one kernel, %s on %s", dtype, device)
+    return True
+
+
+@torch.enable_grad()
+def check_fused(fused: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, d: int) -> None:
+    """Holds a way behind attention to :func:`behind_attention`: values and gradients, then dropout.
+
+    Raises:
+        ArithmeticError: they differ by more than rounding.
+        Exception: whatever the way raises that is not there.
+    """
+
+    def random(*shape: int) -> Tensor:
+        return (torch.randn(*shape, device=device) / shape[-1] ** 0.5).to(dtype).requires_grad_()
+
+    shapes = ((3 * d, d), (3 * d,), (d, d), (d,), (d,), (d,), (2 * d, d), (2 * d,), (d, 2 * d), (d,), (d,), (d,))
+    w = Weights(*(random(*shape) for shape in shapes))
+    x, attended, upstream = random(101, d), random(101, d), random(101, d)
+    of = [x, attended, *w[2:]]
+    results = []
+    for way in (fused, behind_attention):
+        value = way(x, attended, w, F.gelu, 0.0, 1e-5)
+        results.append([value.detach(), *torch.autograd.grad(value, of, upstream)])
+    for got, expected in zip(*results, strict=True):
+        error = float((got.float() - expected.float()).norm() / expected.float().norm())
+        if not error <= 2 * TOLERANCES[dtype]:  # of two norms
+            raise ArithmeticError(f"it is off by {error:.1e}")
+    # Nothing but the dropped projection can be seen where x is 0, the bias of the projection 1 and all else gone.
+    zero, one = torch.zeros_like(x), torch.ones_like(w.out_bias)
+    alone = w._replace(
+        out_bias=one, norm1=one, norm1_bias=0 * one, down=0 * w.down, down_bias=0 * one, norm2=one, norm2_bias=0 * one
+    )
+    share = float((fused(zero, zero, alone, F.gelu, 0.25, 1e-5).detach() > 0).float().mean())
+    if not abs(share - 0.75) < 0.03:
+        raise ArithmeticError(f"dropout of 0.25 keeps {share:.2f}")
+
+
 def segment_embeddings(table: nn.Embedding, ids: Tensor) -> Tensor:
     """``table(ids)``, (tokens, d), with a gradient that is a plain sum.
 
@@ -139,8 +216,8 @@ class PackedEncoder:
         encoder: one for which :func:`why_not_packed` knows no reason.
         mix_at: what mixed rows mix, ``embedding_output`` or ``word_embeddings``.
         dtype: the type to compute the layers in; None takes that of the parameters.
-        compile: whether to compile what lies behind attention.
-        attention: how to attend; None chooses by device and type.
+        attention: how to attend, one of :data:`fairseq_musc.models.attention.ATTENTIONS`; None chooses.
+        fuse: how the rest of a layer is fused, one of :data:`FUSED`; None chooses.
     """
 
     def __init__(
@@ -148,14 +225,14 @@ class PackedEncoder:
         encoder: Any,
         mix_at: str,
         dtype: torch.dtype | None = None,
-        compile: bool = False,
-        attention: Attention | None = None,
+        attention: str | None = None,
+        fuse: str | None = None,
     ):
         self.encoder = encoder
         self.mix_at = mix_at
         self.dtype = dtype
-        self.compile = compile
         self.attention = attention
+        self.fuse = fuse
 
     def cls(self, rows: PackedRows) -> Tensor:
         """The last layer's output at the first token of each row, [CLS].
@@ -215,17 +292,34 @@ class PackedEncoder:
         w = weights_of(layer, x.dtype)
         d = x.shape[-1]
         heads = self.encoder.config.num_attention_heads
+        training = self.encoder.training
+        of_weights = layer.attention.self.dropout.p if training else 0.0
         if x is all_x:
-            q, k, v = F.linear(x, w.qkv, w.qkv_bias).view(-1, 3, heads, d // heads).unbind(1)
+            qkv = F.linear(x, w.qkv, w.qkv_bias).view(-1, 3, heads, d // heads)
+            attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights)
         else:
             q = F.linear(x, w.qkv[:d], w.qkv_bias[:d]).view(-1, heads, d // heads)
-            k, v = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:]).view(-1, 2, heads, d // heads).unbind(1)
-        training = self.encoder.training
-        attend = self.attention or attention_for(q.device, q.dtype, heads, d // heads)
-        attended = attend(q, k, v, of_x, of_all, layer.attention.self.dropout.p if training else 0.0)
-        # Where no gradient is asked for, in validation, another compilation would take longer than it spares.
-        behind = compiled_behind_attention() if self.compile and torch.is_grad_enabled() else behind_attention
+            kv = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:]).view(-1, 2, heads, d // heads)
+            attended = self.way_to_attend(kv).of_parts(q, kv, of_x, of_all, of_weights)
         dropout = layer.output.dropout.p if training else 0.0
         # The first layer's for all: each has one of its own, for which the rest would be compiled again.
         activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn
+        behind = self.way_behind_attention(x)
         return behind(x, attended.reshape(-1, d), w, activation, dropout, layer.output.LayerNorm.eps)
+
+    def way_to_attend(self, projected: Tensor) -> Attention:
+        """The way for queries, keys and values of this kind, (..., heads, width)."""
+        return attention_for(projected.device, projected.dtype, *projected.shape[-2:], self.attention)
+
+    def way_behind_attention(self, x: Tensor) -> Callable[..., Tensor]:
+        """The way for tokens of this kind, (n, d)."""
+        if self.fuse == "compile":
+            # Without gradients, in validation, another compilation would take longer than it spares.
+            return compiled_behind_attention() if torch.is_grad_enabled() else behind_attention
+        if self.fuse == "none" or torch.is_autocast_enabled(x.device.type):
+            return behind_attention
+        if fused_is_right(x.device, x.dtype, x.shape[-1]):
+            return fused_behind_attention
+        if self.fuse == "triton":
+            raise InputError(f"model.fuse=triton cannot be used for {x.dtype} on {x.device}; null takes what can")
+        return behind_attention

@@ -4,7 +4,7 @@
 
 **Paragraphs** end at line ends, which stay exactly where and what they are. What is blank stays exactly as it is.
 
-**Sentences** are found by `sentencex` (Wikimedia; rules for 240 languages, and for every language of m2m_100 its own or
+**Sentences** are found by `sentencex` (Wikimedia, 300 languages; for every language of m2m_100 its own rules or
 those of a relative that it falls back to). It was taken over `pysbd`, which was last released in 2021: on the CLS
 reviews both find the same number of sentences to within 2 % (en, de, fr, ja), but pysbd tears "！！", "。。" and "..."
 apart, knows 23 languages, neither Korean nor Thai, and takes 35 to 300 times as long. Both are wrong after rare

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fairseq_musc.progress import progress_bar, say
 from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.chunks import PATIENCE, Chunk, Translations, WorkFolder, chunks_of
 from fairseq_musc.translate.engine import Decoding, Device, Engine, Hypothesis
 
-#: Sentences a chunk: what is lost at most when a process is killed, and what another can take over.
-CHUNK = 8192
+#: Sentences a chunk: what is lost at most when a process is killed, and what another can take over. A minute or so of
+#: a processor's time; GPUs in half precision are faster.
+CHUNK, CHUNK_IN_HALF_PRECISION = 2048, 16384
 
 #: Opens the engine, for one decoding after another.
 Opener = Callable[[Decoding], Engine]
 Translated = Iterator[tuple[Chunk, Sequence[Sequence[Hypothesis]]]]
+
+
+class Task(NamedTuple):
+    """What is to be done with sentences."""
+
+    source_lang: str
+    target_lang: str
+    decoding: Decoding
+    device: Device
+    """The size of batches."""
 
 
 class Workers(Protocol):
@@ -29,21 +40,12 @@ class Workers(Protocol):
         """The engine, for all but its ``translate``."""
         ...
 
-    def translate(
-        self,
-        chunks: Iterable[Chunk],
-        source_lang: str,
-        target_lang: str,
-        decoding: Decoding,
-        progress: Callable[[int], object],
-    ) -> Translated:
+    def translate(self, chunks: Iterable[Chunk], task: Task, progress: Callable[[int], object]) -> Translated:
         """Takes the next chunk when a worker is free for it.
 
         Args:
             chunks: what is to be translated.
-            source_lang: the language of the sentences.
-            target_lang: the language to translate them into.
-            decoding: how.
+            task: from and into which language, and how.
             progress: called with the number of sentences done since the last call; all of a chunk before it is yielded.
 
         Yields:
@@ -57,14 +59,12 @@ class Here:
 
     Args:
         opener: opens the engine.
-        device: the size of batches.
     """
 
     number = 1
 
-    def __init__(self, opener: Opener, device: Device):
+    def __init__(self, opener: Opener):
         self._opener = opener
-        self._device = device
         self._engines: dict[Decoding, Engine] = {}
 
     def engine(self, decoding: Decoding) -> Engine:
@@ -73,30 +73,27 @@ class Here:
             self._engines[decoding] = self._opener(decoding)
         return self._engines[decoding]
 
-    def translate(
-        self,
-        chunks: Iterable[Chunk],
-        source_lang: str,
-        target_lang: str,
-        decoding: Decoding,
-        progress: Callable[[int], object],
-    ) -> Translated:
+    def translate(self, chunks: Iterable[Chunk], task: Task, progress: Callable[[int], object]) -> Translated:
         """Translates one chunk after another. See :meth:`Workers.translate`."""
-        engine = self.engine(decoding)
+        engine = self.engine(task.decoding)
         for chunk in chunks:
-            yield (
-                chunk,
-                translate_sentences(chunk.sentences, engine, source_lang, target_lang, self._device, progress),
-            )
+            yield chunk, translate_chunk(chunk, engine, task, progress)
+
+
+def translate_chunk(
+    chunk: Chunk, engine: Engine, task: Task, progress: Callable[[int], object] | None = None
+) -> list[list[Hypothesis]]:
+    """The hypotheses of each sentence of a chunk: what a worker does, wherever it is."""
+    return translate_sentences(chunk.sentences, engine, task.source_lang, task.target_lang, task.device, progress)
 
 
 def translate_all(
     sentences: Sequence[str],
     folder: WorkFolder,
     workers: Workers,
-    decoding: Decoding,
+    task: Task,
     finished: Callable[[], bool],
-    size: int = CHUNK,
+    size: int,
 ) -> Translations | None:
     """Translates sentences, but for those whose translation lies in the work folder.
 
@@ -106,7 +103,7 @@ def translate_all(
         sentences: distinct.
         folder: of the direction and of this way of translating.
         workers: who translates.
-        decoding: how; part of the folder's way.
+        task: from and into which language, and how; the folder's way says the same.
         finished: whether another process has written what the sentences are translated for.
         size: sentences a chunk, at most: where there are several workers there are several chunks for each.
 
@@ -116,22 +113,22 @@ def translate_all(
     Raises:
         InputError: the work folder cannot be written to. Finished chunks stay there then.
     """
-    source_lang, target_lang = folder.way["source_language"], folder.way["target_language"]
+    direction = f"{task.source_lang} -> {task.target_lang}"
     known = folder.known()
     missing = [sentence for sentence in sentences if sentence not in known]
     done = len(sentences) - len(missing)
     if done and missing:
-        say(f"{source_lang} -> {target_lang}: {done} of {len(sentences)} sentences are translated already")
+        say(f"{direction}: {done} of {len(sentences)} sentences are translated already")
     chunks = chunks_of(missing, fitting(size, len(missing), workers.number))
     if not chunks:
         return known
     waited = False
     try:
-        with progress_bar(len(sentences), "sentences", f"{source_lang} -> {target_lang}", done) as bar:
+        with progress_bar(len(sentences), "sentences", direction, done) as bar:
             while chunks:
                 claims = folder.claims(chunks, finished)
                 stored = set()
-                for chunk, hypotheses in workers.translate(claims, source_lang, target_lang, decoding, bar.update):
+                for chunk, hypotheses in workers.translate(claims, task, bar.update):
                     folder.store(chunk, hypotheses)
                     known.update(zip(chunk.sentences, map(list, hypotheses), strict=True))
                     stored.add(chunk.name)

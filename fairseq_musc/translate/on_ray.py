@@ -5,9 +5,8 @@ each and see nothing but sentences. So other machines need this package and the 
 file system in common. A worker that dies is started again, and its chunk with it.
 
 Why actors and not Ray Data: both survive a killed worker. But Ray Data keeps what is done within its own run, where we
-need it on disk for the next one, chunk by chunk; and it brings pandas and pyarrow, 250 MB, for rows that are two
-strings. With an actor pool over the chunk files the cluster is one more kind of worker, and resuming is what it is
-without one.
+need it on disk for the next one, chunk by chunk. With an actor pool over chunk files the cluster is one more kind of
+worker, and resuming is what it is without one.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.chunks import Chunk
-from fairseq_musc.translate.engine import Decoding, Device, Engine, Hypothesis
-from fairseq_musc.translate.job import Opener, Translated
+from fairseq_musc.translate.engine import Decoding, Engine, Hypothesis
+from fairseq_musc.translate.job import Opener, Task, Translated, translate_chunk
 
 #: The address that stands for a cluster of this machine alone, which ends with the run.
 THIS_MACHINE = "local"
@@ -38,9 +36,8 @@ OBJECTS = 200 * 2**20
 class Worker:
     """What lives in a process of the cluster: one engine for each decoding, and nothing that must not be lost."""
 
-    def __init__(self, opener: Opener, device: Device):
+    def __init__(self, opener: Opener):
         self._opener = opener
-        self._device = device
         self._engines: dict[Decoding, Engine] = {}
         self._provenances: dict[Decoding, dict[str, Any]] = {}
 
@@ -50,22 +47,22 @@ class Worker:
         return found(*arguments) if callable(found) else found
 
     def translate(
-        self, chunk: Chunk, source_lang: str, target_lang: str, decoding: Decoding, provenance: dict[str, Any]
+        self, chunk: Chunk, task: Task, provenance: dict[str, Any]
     ) -> tuple[Chunk, Sequence[Sequence[Hypothesis]]]:
         """A chunk with its hypotheses.
 
         Raises:
             InputError: the translator on this machine is another than that of ``provenance``.
         """
-        engine = self._engine(decoding)
-        if decoding not in self._provenances:
-            self._provenances[decoding] = engine.provenance()
-        if self._provenances[decoding] != provenance:
+        engine = self._engine(task.decoding)
+        if task.decoding not in self._provenances:
+            self._provenances[task.decoding] = engine.provenance()
+        if self._provenances[task.decoding] != provenance:
             raise InputError(
                 f"the translator on {os.uname().nodename} is another than the one that the job was begun with; "
                 "put the same files under the same path on all machines"
             )
-        return chunk, translate_sentences(chunk.sentences, engine, source_lang, target_lang, self._device)
+        return chunk, translate_chunk(chunk, engine, task)
 
     def _engine(self, decoding: Decoding) -> Engine:
         if decoding not in self._engines:
@@ -105,46 +102,39 @@ class Pool:
     """Workers in a Ray cluster. Made by :func:`ray_pool`."""
 
     def __init__(self, actors: Sequence[Any]):
-        from ray.util import ActorPool
-
         self.number = len(actors)
-        self._first = actors[0]
-        self._pool = ActorPool(list(actors))
+        self._actors = list(actors)
         self._engines: dict[Decoding, FirstWorkersEngine] = {}
 
     def engine(self, decoding: Decoding) -> Engine:
         """The first worker's engine."""
         if decoding not in self._engines:
             self._engines[decoding] = FirstWorkersEngine(
-                lambda what, *arguments: result_of(self._first.ask.remote(decoding, what, *arguments))
+                lambda what, *arguments: result_of(self._actors[0].ask.remote(decoding, what, *arguments))
             )
         return self._engines[decoding]
 
-    def translate(
-        self,
-        chunks: Iterable[Chunk],
-        source_lang: str,
-        target_lang: str,
-        decoding: Decoding,
-        progress: Callable[[int], object],
-    ) -> Translated:
+    def translate(self, chunks: Iterable[Chunk], task: Task, progress: Callable[[int], object]) -> Translated:
         """Gives each worker that is free the next chunk. See :meth:`~fairseq_musc.translate.job.Workers.translate`."""
-        provenance = self.engine(decoding).provenance()
+        from ray.util import ActorPool
+
+        provenance = self.engine(task.decoding).provenance()
+        pool = ActorPool(self._actors)  # a new one: what an earlier call may have left under way is not handed out here
 
         def begin(actor: Any, chunk: Chunk) -> Any:
-            return actor.translate.remote(chunk, source_lang, target_lang, decoding, provenance)
+            return actor.translate.remote(chunk, task, provenance)
 
         def next_done() -> tuple[Chunk, Sequence[Sequence[Hypothesis]]]:
             with errors_of_workers():
-                chunk, hypotheses = self._pool.get_next_unordered()
+                chunk, hypotheses = pool.get_next_unordered()
             progress(len(chunk.sentences))
             return chunk, hypotheses
 
         for chunk in chunks:
-            self._pool.submit(begin, chunk)
-            if not self._pool.has_free():
+            pool.submit(begin, chunk)
+            if not pool.has_free():
                 yield next_done()
-        while self._pool.has_next():
+        while pool.has_next():
             yield next_done()
 
 
@@ -175,7 +165,7 @@ def result_of(reference: Any) -> Any:
 
 
 @contextmanager
-def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) -> Iterator[Pool]:
+def ray_pool(opener: Opener, cpu: bool, address: str, workers: int | None) -> Iterator[Pool]:
     """A pool of workers for the block, in a cluster of this machine or in one that runs already.
 
     A cluster of this machine listens on the loopback device only and ends with the block. Ray reports no usage and
@@ -183,7 +173,7 @@ def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) 
 
     Args:
         opener: opens the engine; it is sent to the workers.
-        device: of each worker; one worker a GPU, if there are any and ``device.cpu`` is not set.
+        cpu: whether GPUs are left alone; if not, and there are any, each worker has one.
         address: :data:`THIS_MACHINE`, or what ``ray.init`` takes, e.g. ``auto`` or ``10.0.0.1:6379``.
         workers: how many; None for one a GPU, or a single one without any.
 
@@ -217,7 +207,7 @@ def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) 
         ) from None
     try:
         room = ray.cluster_resources()
-        gpus = 0 if device.cpu else int(room.get("GPU", 0))
+        gpus = 0 if cpu else int(room.get("GPU", 0))
         number = workers or gpus or 1
         most = gpus or int(room.get("CPU", 0))
         if number > most:
@@ -226,6 +216,6 @@ def ray_pool(opener: Opener, device: Device, address: str, workers: int | None) 
             )
         options: dict[str, Any] = {"num_cpus": 0 if gpus else 1, "num_gpus": 1 if gpus else 0}
         actor: Any = ray.remote(**options, max_restarts=-1, max_task_retries=RETRIES)(Worker)
-        yield Pool([actor.remote(opener, device) for _ in range(number)])
+        yield Pool([actor.remote(opener) for _ in range(number)])
     finally:
         ray.shutdown()

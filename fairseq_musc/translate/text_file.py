@@ -14,6 +14,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials, sha256, write_json, written_whole
 from fairseq_musc.progress import say
 from fairseq_musc.translate.provenance import circumstances, difference
+from fairseq_musc.translate.retranslation import flaws_in, told
 from fairseq_musc.translate.texts import Setup, translate_texts
 
 #: What a cell cannot hold without being two.
@@ -95,26 +96,31 @@ def translate_file(file: TextFile, output: Path, source_lang: str, target_lang: 
     problems = [state for rank in setup.ranks if (state := state_of(path_of(output, rank), asked[rank]))]
     if problems and not setup.overwrite:
         raise InputError.all_at_once("add --overwrite to replace what is there, or name another --output:", problems)
+    texts = [cells[column] for cells, column in file.texts()]
     if not missing():
         say(f"{output} is there, made in the same way; it is kept")
+        setup.clean_up(output.parent, source_lang, target_lang, lambda: texts)
         return
-    texts = [cells[column] for cells, column in file.texts()]
     translated = translate_texts(texts, source_lang, target_lang, output.parent, setup, lambda: not missing())
     if translated is None:
         say(f"{output}: written by another process")
         return
+    say(f"{source_lang} -> {target_lang}: {translated.told()}")
     with translated.ending(lambda: not missing()) as ours, translated.folder.failing_plainly():
+        if not ours:
+            say(f"{output}: written by another process")
         for rank in missing() if ours else ():
             about = {
                 **asked[rank],
                 "nbest": setup.decoding.nbest,
                 **circumstances(setup.engine, setup.device),
-                "counts": translated.plan.counts,
+                "flaws": flaws_in(texts, translated.texts(rank), source_lang, target_lang),
+                "counts": translated.counts,
             }
             write_file(path_of(output, rank), file, translated.texts(rank), about)
-            say(f"{path_of(output, rank)}: {len(file.lines)} lines")
+            say(f"{path_of(output, rank)}: {len(file.lines)} lines, {told(about['flaws'])}")
     if left := translated.clear():
-        say(f"{left} chunks of other files stay in {translated.folder.path}")
+        say(f"{left} chunks of other files stay in {translated.folder.path.parent}")
 
 
 def path_of(output: Path, rank: int) -> Path:

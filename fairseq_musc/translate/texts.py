@@ -12,8 +12,9 @@ from typing import Any
 from fairseq_musc.translate import documents
 from fairseq_musc.translate.chunks import Translations, WorkFolder
 from fairseq_musc.translate.engine import Decoding, Device
-from fairseq_musc.translate.job import Workers, translate_all
+from fairseq_musc.translate.job import Task, Workers, translate_all
 from fairseq_musc.translate.provenance import way_of
+from fairseq_musc.translate.retranslation import flaws_of_each, mend, wider
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Setup:
     device: Device
     chunk: int
     """Sentences a chunk, at most."""
+    retranslate: bool
+    """Whether flawed sentences are translated once more."""
     overwrite: bool
     """Whether what is there and was made otherwise is replaced."""
 
@@ -45,9 +48,28 @@ class Setup:
         longest = min(self.decoding.longest, engine.longest)
         return documents.plan(texts, source_lang, target_lang, engine.lengths, longest, self.decoding.normalise)
 
-    def work_folder(self, beside: Path, source_lang: str, target_lang: str) -> WorkFolder:
-        """Where sentences lie that were translated in this way."""
-        return WorkFolder(beside, way_of(source_lang, target_lang, self.provenance, self.decoding))
+    def work_folder(self, beside: Path, source_lang: str, target_lang: str, again: bool = False) -> WorkFolder:
+        """Where sentences lie that were translated in this way, or ``again`` with the wider beam."""
+        decoding = self.task(source_lang, target_lang, again).decoding
+        return WorkFolder(beside, way_of(source_lang, target_lang, self.provenance, decoding))
+
+    def task(self, source_lang: str, target_lang: str, again: bool = False) -> Task:
+        """What is to be done with sentences: translate them, or translate them ``again`` with a wider beam."""
+        task = Task(source_lang, target_lang, self.decoding, self.device)
+        return wider(task) if again else task
+
+    def clean_up(self, beside: Path, source_lang: str, target_lang: str, texts: Callable[[], Sequence[str]]) -> None:
+        """Takes away what a run has left that was killed behind its last file, if there is anything.
+
+        Args:
+            texts: gives those that are all translated and written.
+        """
+        folders = [self.work_folder(beside, source_lang, target_lang, again) for again in (False, True)]
+        left = [folder for folder in folders if folder.path.exists()]
+        done = set(self.plan(texts(), source_lang, target_lang).sentences) if left else ()
+        for folder in left:
+            folder.known()
+            folder.clear(done)
 
     def asked(self, source_lang: str, target_lang: str, rank: int) -> dict[str, Any]:
         """What the provenance of the translations of a rank is held against: all that decides them but their source.
@@ -56,7 +78,7 @@ class Setup:
         """
         way = way_of(source_lang, target_lang, self.provenance, self.decoding)
         del way["nbest"]
-        return way | ({"hypothesis": rank} if rank > 1 else {})
+        return {**way, "retranslate": self.retranslate} | ({"hypothesis": rank} if rank > 1 else {})
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,22 @@ class TranslatedTexts:
 
     plan: documents.Plan
     hypotheses: Translations
+    counts: dict[str, int]
+    """Those of the plan, and ``flawed`` sentences and ``mended`` ones where they were translated once more."""
     folder: WorkFolder
+    again: WorkFolder
+    """Where the second translations of flawed sentences lie, if there are any."""
+
+    def told(self) -> str:
+        """The counts that are worth a line."""
+        counts = self.counts
+        parts = [
+            f"{counts['blank']} of {counts['texts']} texts blank and left alone",
+            f"{counts['cut']} of {counts['distinct']} sentences too long and cut",
+        ]
+        if "flawed" in counts:
+            parts.append(f"{counts['flawed']} flawed and translated once more, {counts['mended']} of these mended")
+        return ", ".join(parts)
 
     def texts(self, rank: int = 1) -> list[str]:
         """The translated texts, in order, each of the hypotheses of this rank of its sentences.
@@ -89,7 +126,8 @@ class TranslatedTexts:
         Returns:
             How many stay.
         """
-        return self.folder.clear({*self.plan.sentences, *also})
+        done = {*self.plan.sentences, *also}
+        return self.folder.clear(done) + self.again.clear(done)
 
 
 def translate_texts(
@@ -117,9 +155,26 @@ def translate_texts(
         InputError: the work folder cannot be written to.
     """
     plan = setup.plan(texts, source_lang, target_lang)
-    folder = setup.work_folder(beside, source_lang, target_lang)
-    hypotheses = translate_all(plan.sentences, folder, setup.workers, setup.decoding, finished, setup.chunk)
+    folder, again = (setup.work_folder(beside, source_lang, target_lang, again) for again in (False, True))
+    counts = dict(plan.counts)
+    hypotheses = translate_all(
+        plan.sentences, folder, setup.workers, setup.task(source_lang, target_lang), finished, setup.chunk
+    )
+    if setup.retranslate and hypotheses is not None:
+        best = [hypotheses[sentence][0].text for sentence in plan.sentences]
+        found = flaws_of_each(plan.sentences, best, source_lang, target_lang)
+        flawed = [sentence for sentence, flaws in zip(plan.sentences, found, strict=True) if flaws]
+        task = setup.task(source_lang, target_lang, again=True)
+        others = translate_all(flawed, again, setup.workers, task, finished, setup.chunk)
+        if others is None:
+            hypotheses = None
+        else:
+            first = {sentence: hypotheses[sentence] for sentence in flawed}
+            mended = mend(first, others, source_lang, target_lang)
+            hypotheses |= mended
+            counts |= {"flawed": len(flawed), "mended": len(mended)}
     if hypotheses is None:
-        folder.clear(plan.sentences)
+        for unneeded in (folder, again):
+            unneeded.clear(plan.sentences)
         return None
-    return TranslatedTexts(plan, hypotheses, folder)
+    return TranslatedTexts(plan, hypotheses, counts, folder, again)

@@ -1,0 +1,292 @@
+"""Self-attention over short rows that lie end to end, with dropout, as Triton kernels for half precision.
+
+torch's flash attention is made for long rows: of a row of 60 tokens it computes a block of 128 by 128, and its backward
+pass gathers the gradient of queries in float32 beside. Here a block is 64 by 64, nothing is gathered beside, and the
+three gradients are written where the projection of queries, keys and values takes them from.
+
+Dropout keeps a weight if a hash of its place (query token, head, key) and of two seeds, drawn for every call from
+torch's CPU generator, is above a threshold; the backward pass computes the same hash again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from fairseq_musc.models.attention import Spans
+
+LOG2_E = 1.4426950408889634
+BITS = 2**31  # what a hash is compared in: a threshold has to fit into an int32, or Triton compiles for an int64
+
+
+@triton.jit
+def kept(token, head, key, heads, longest, seed_a, seed_b, threshold):
+    """Which of the weights of ``token`` (M, 1) for ``key`` (1, N) are kept."""
+    h = ((token * heads + head) * longest + key).to(tl.uint32) + seed_a.to(tl.uint32)
+    h ^= h >> 16
+    h *= 0x7FEB352D
+    h ^= h >> 15
+    h += seed_b.to(tl.uint32)
+    h *= 0x846CA68B
+    h ^= h >> 16
+    return (h >> 1).to(tl.int32) >= threshold
+
+
+@triton.jit(do_not_specialize=["longest", "seed_a", "seed_b", "threshold", "queries"])
+def forward_kernel(
+    Q,
+    K,
+    V,
+    OUT,
+    LSE,
+    cu_q,
+    cu_k,
+    stride_q,
+    stride_k,
+    stride_out,
+    queries,
+    longest,
+    scale,
+    grow,
+    seed_a,
+    seed_b,
+    threshold,
+    heads: tl.constexpr,
+    D: tl.constexpr,
+    M: tl.constexpr,
+    N: tl.constexpr,
+    DROPOUT: tl.constexpr,
+):
+    """M queries of one row and head; LSE is the log of the sum of exponentials, base 2."""
+    row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    q_start, k_start = tl.load(cu_q + row), tl.load(cu_k + row)
+    q_count, k_count = tl.load(cu_q + row + 1) - q_start, tl.load(cu_k + row + 1) - k_start
+    if block * M >= q_count:
+        return
+    m, d = block * M + tl.arange(0, M), tl.arange(0, D)
+    token = q_start + m
+    q_real = (m < q_count)[:, None]
+    q = tl.load(Q + token[:, None] * stride_q + head * D + d[None, :], mask=q_real, other=0.0)
+    highest = tl.full([M], float("-inf"), tl.float32)
+    total = tl.zeros([M], tl.float32)
+    mixed = tl.zeros([M, D], tl.float32)
+    for start in range(0, k_count, N):
+        n = start + tl.arange(0, N)
+        k_real = (n < k_count)[:, None]
+        at = (k_start + n)[:, None] * stride_k + head * D + d[None, :]
+        k = tl.load(K + at, mask=k_real, other=0.0)
+        v = tl.load(V + at, mask=k_real, other=0.0)
+        score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
+        higher = tl.maximum(highest, tl.max(score, 1))
+        p = tl.exp2(score - higher[:, None])
+        shrink = tl.exp2(highest - higher)
+        total = total * shrink + tl.sum(p, 1)
+        if DROPOUT:
+            p = tl.where(kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold), p, 0.0)
+        mixed = mixed * shrink[:, None] + tl.dot(p.to(v.dtype), v)
+        highest = higher
+    out = mixed * (grow / total)[:, None]
+    tl.store(
+        OUT + token[:, None] * stride_out + head * D + d[None, :],
+        out.to(OUT.dtype.element_ty),
+        mask=q_real,
+    )
+    tl.store(LSE + head * queries + token, highest + tl.log2(total), mask=m < q_count)
+
+
+@triton.jit(do_not_specialize=["queries"])
+def delta_kernel(OUT, D_OUT, DELTA, queries, heads: tl.constexpr, D: tl.constexpr, M: tl.constexpr):
+    """The sum of output times its gradient, for M queries of one head."""
+    token, head, d = tl.program_id(0) * M + tl.arange(0, M), tl.program_id(1), tl.arange(0, D)
+    real = token < queries
+    at = token[:, None] * (heads * D) + head * D + d[None, :]
+    out = tl.load(OUT + at, mask=real[:, None], other=0.0).to(tl.float32)
+    d_out = tl.load(D_OUT + at, mask=real[:, None], other=0.0).to(tl.float32)
+    tl.store(DELTA + head * queries + token, tl.sum(out * d_out, 1), mask=real)
+
+
+@triton.jit
+def score_gradient(
+    q, k, v, d_out, lse, delta, token, head, n, real, longest, scale, grow, seed_a, seed_b, threshold,
+    heads: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    """For a block of queries and keys: the dropped weights, and the gradient of scores before their scaling."""
+    p = tl.where(real, tl.exp2(tl.dot(q, tl.trans(k)) * scale - lse[:, None]), 0.0)
+    d_p = tl.dot(d_out, tl.trans(v))
+    if DROPOUT:
+        keep = kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
+        d_score = p * (tl.where(keep, d_p * grow, 0.0) - delta[:, None])
+        p = tl.where(keep, p * grow, 0.0)
+    else:
+        d_score = p * (d_p - delta[:, None])
+    return p, d_score
+
+
+@triton.jit(do_not_specialize=["longest", "seed_a", "seed_b", "threshold", "queries"])
+def backward_kernel(
+    Q,
+    K,
+    V,
+    D_OUT,
+    LSE,
+    DELTA,
+    D_Q,
+    D_K,
+    D_V,
+    cu_q,
+    cu_k,
+    stride_q,
+    stride_k,
+    stride_out,
+    queries,
+    longest,
+    scale,
+    back_scale,
+    grow,
+    seed_a,
+    seed_b,
+    threshold,
+    heads: tl.constexpr,
+    D: tl.constexpr,
+    M: tl.constexpr,
+    N: tl.constexpr,
+    DROPOUT: tl.constexpr,
+):
+    """The gradients of N keys and values, and those of M queries, of one row and head.
+
+    Where all keys of a row are in one block, the gradients of its queries come by the way.
+    """
+    row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    q_start, k_start = tl.load(cu_q + row), tl.load(cu_k + row)
+    q_count, k_count = tl.load(cu_q + row + 1) - q_start, tl.load(cu_k + row + 1) - k_start
+    column = head * D + tl.arange(0, D)[None, :]
+    if block * N < k_count:
+        n = block * N + tl.arange(0, N)
+        k_real = (n < k_count)[:, None]
+        at_k = (k_start + n)[:, None] * stride_k + column
+        k = tl.load(K + at_k, mask=k_real, other=0.0)
+        v = tl.load(V + at_k, mask=k_real, other=0.0)
+        d_k = tl.zeros([N, D], tl.float32)
+        d_v = tl.zeros([N, D], tl.float32)
+        for start in range(0, q_count, M):
+            m = start + tl.arange(0, M)
+            token = q_start + m
+            q_real = (m < q_count)[:, None]
+            at_q = token[:, None] * stride_q + column
+            q = tl.load(Q + at_q, mask=q_real, other=0.0)
+            d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
+            lse = tl.load(LSE + head * queries + token, mask=m < q_count, other=0.0)
+            delta = tl.load(DELTA + head * queries + token, mask=m < q_count, other=0.0)
+            p, d_score = score_gradient(
+                q, k, v, d_out, lse, delta, token, head, n, q_real & (n < k_count)[None, :],
+                longest, scale, grow, seed_a, seed_b, threshold, heads, DROPOUT,
+            )  # fmt: skip
+            d_v += tl.dot(tl.trans(p.to(d_out.dtype)), d_out)
+            d_score = d_score.to(q.dtype)
+            d_k += tl.dot(tl.trans(d_score), q)
+            if k_count <= N:
+                tl.store(D_Q + at_q, (tl.dot(d_score, k) * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
+        tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
+        tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
+    if (k_count > N) & (block * M < q_count):
+        m = block * M + tl.arange(0, M)
+        token = q_start + m
+        q_real = (m < q_count)[:, None]
+        at_q = token[:, None] * stride_q + column
+        q = tl.load(Q + at_q, mask=q_real, other=0.0)
+        d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
+        lse = tl.load(LSE + head * queries + token, mask=m < q_count, other=0.0)
+        delta = tl.load(DELTA + head * queries + token, mask=m < q_count, other=0.0)
+        d_q = tl.zeros([M, D], tl.float32)
+        for start in range(0, k_count, N):
+            n = start + tl.arange(0, N)
+            k_real = (n < k_count)[:, None]
+            at_k = (k_start + n)[:, None] * stride_k + column
+            k = tl.load(K + at_k, mask=k_real, other=0.0)
+            v = tl.load(V + at_k, mask=k_real, other=0.0)
+            _, d_score = score_gradient(
+                q, k, v, d_out, lse, delta, token, head, n, q_real & (n < k_count)[None, :],
+                longest, scale, grow, seed_a, seed_b, threshold, heads, DROPOUT,
+            )  # fmt: skip
+            d_q += tl.dot(d_score.to(k.dtype), k)
+        tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
+
+
+class ShortRows(torch.autograd.Function):
+    """Attention of queries (tokens, heads, D) to keys and values that lie in one tensor (tokens, 2 or 3, heads, D).
+
+    With three, the queries lie there, too, and ``q`` is None.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor | None, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
+        """The mixed values, as the queries."""
+        q_, k, v = kv.unbind(1) if q is None else (q, *kv.unbind(1))
+        tokens, heads, D = q_.shape
+        out = torch.empty(tokens, heads, D, dtype=q_.dtype, device=q_.device)
+        lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
+        seeds = torch.randint(BITS, (2,)).tolist() if dropout else [0, 0]
+        ctx.constants = (of_q, of_k, dropout, seeds)
+        arguments, launch = _launch(q_, k, of_q, of_k, dropout, seeds)
+        forward_kernel[launch.pop("grid")](
+            q_,
+            k,
+            v,
+            out,
+            lse,
+            of_q.cu_seqlens,
+            of_k.cu_seqlens,
+            *arguments[:5],
+            D**-0.5 * LOG2_E,
+            *arguments[5:],
+            **launch,
+        )
+        ctx.save_for_backward(q, kv, out, lse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> Any:
+        """The gradients of the two tensors, written in place of their parts."""
+        q, kv, out, lse = ctx.saved_tensors
+        of_q, of_k, dropout, seeds = ctx.constants
+        d_kv = torch.empty_like(kv)
+        d_q = None if q is None else torch.empty_like(q)
+        parts, d_parts = ((a.unbind(1) if b is None else (b, *a.unbind(1))) for a, b in ((kv, q), (d_kv, d_q)))
+        tokens, heads, D = out.shape
+        d_out = d_out.contiguous()
+        delta = torch.empty_like(lse)
+        delta_kernel[(triton.cdiv(tokens, 64), heads)](out, d_out, delta, tokens, heads=heads, D=D, M=64)
+        arguments, launch = _launch(parts[0], parts[1], of_q, of_k, dropout, seeds, keys=True)
+        backward_kernel[launch.pop("grid")](
+            *parts, d_out, lse, delta, *d_parts, of_q.cu_seqlens, of_k.cu_seqlens, *arguments[:5],
+            D**-0.5 * LOG2_E, D**-0.5, *arguments[5:], **launch,
+        )  # fmt: skip
+        return d_q, d_kv, None, None, None
+
+
+def _launch(
+    q: Tensor, k: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: list[int], keys: bool = False
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments that both kernels share, around the scale, and how they are launched.
+
+    Args:
+        q: (queries, heads, D).
+        k: (tokens, heads, D).
+        of_q: where rows lie in ``q``.
+        of_k: where rows lie in ``k``.
+        dropout: of the weights.
+        seeds: two, of the hash.
+        keys: whether there is work for every block of keys, too, and not for queries alone.
+    """
+    tokens, heads, D = q.shape
+    M, N = 16 if of_q.longest <= 16 else 64, 64
+    blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, N) if keys else 1)
+    shared = [q.stride(0), k.stride(0), heads * D, tokens, of_k.longest]
+    of_dropout = [1 / (1 - dropout), *seeds, int(dropout * BITS)]
+    sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0, "num_warps": 4, "num_stages": 1}
+    return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes}

@@ -1,0 +1,137 @@
+"""Dropout, residual and LayerNorm behind a projection as one Triton kernel forward and one back.
+
+One by one, they read and write the tokens several times over; they are bound by memory. Dropout keeps an element if a
+hash of its place is above a threshold, as in :mod:`fairseq_musc.models.triton_attention`, and is computed again in the
+backward pass, so that no mask is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BITS = 2**31  # see triton_attention
+ROWS = 2  # tokens that one program takes at once
+PROGRAMS = 792  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
+
+
+@triton.jit
+def kept(place, seed_a, seed_b, threshold):
+    """Which elements are kept."""
+    h = place.to(tl.uint32) + seed_a.to(tl.uint32)
+    h ^= h >> 16
+    h *= 0x7FEB352D
+    h ^= h >> 15
+    h += seed_b.to(tl.uint32)
+    h *= 0x846CA68B
+    h ^= h >> 16
+    return (h >> 1).to(tl.int32) >= threshold
+
+
+@triton.jit(do_not_specialize=["tokens", "seed_a", "seed_b", "threshold"])
+def forward_kernel(
+    X, A, WEIGHT, BIAS, Y, S, MEAN, SCALE, tokens, eps, grow, seed_a, seed_b, threshold,
+    d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    """Y = LayerNorm(S), S = X + dropout(A), for M tokens of d elements."""
+    row, column = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, WIDTH)
+    inside = (column < d)[None, :]
+    real = (row < tokens)[:, None] & inside
+    at = row[:, None] * d + column[None, :]
+    a = tl.load(A + at, mask=real, other=0.0).to(tl.float32)
+    if DROPOUT:
+        a = tl.where(kept(at, seed_a, seed_b, threshold), a * grow, 0.0)
+    s = tl.load(X + at, mask=real, other=0.0).to(tl.float32) + a
+    s = s.to(S.dtype.element_ty)  # what the backward pass will find
+    tl.store(S + at, s, mask=real)
+    s = s.to(tl.float32)
+    mean = tl.sum(s, 1) / d
+    centred = tl.where(inside, s - mean[:, None], 0.0)
+    scale = tl.rsqrt(tl.sum(centred * centred, 1) / d + eps)
+    weight = tl.load(WEIGHT + column, mask=column < d, other=0.0).to(tl.float32)
+    bias = tl.load(BIAS + column, mask=column < d, other=0.0).to(tl.float32)
+    y = centred * scale[:, None] * weight[None, :] + bias[None, :]
+    tl.store(Y + at, y.to(Y.dtype.element_ty), mask=real)
+    tl.store(MEAN + row, mean, mask=row < tokens)
+    tl.store(SCALE + row, scale, mask=row < tokens)
+
+
+@triton.jit(do_not_specialize=["tokens", "seed_a", "seed_b", "threshold"])
+def backward_kernel(
+    D_Y, S, MEAN, SCALE, WEIGHT, D_X, D_A, D_WEIGHT, D_BIAS, tokens, grow, seed_a, seed_b, threshold,
+    d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and bias."""
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    column = tl.arange(0, WIDTH)
+    inside = (column < d)[None, :]
+    weight = tl.load(WEIGHT + column, mask=column < d, other=0.0).to(tl.float32)
+    d_weight = tl.zeros([WIDTH], tl.float32)
+    d_bias = tl.zeros([WIDTH], tl.float32)
+    for start in range(program * M, tokens, programs * M):
+        row = start + tl.arange(0, M)
+        real = (row < tokens)[:, None] & inside
+        at = row[:, None] * d + column[None, :]
+        d_y = tl.load(D_Y + at, mask=real, other=0.0).to(tl.float32)
+        s = tl.load(S + at, mask=real, other=0.0).to(tl.float32)
+        mean = tl.load(MEAN + row, mask=row < tokens, other=0.0)
+        scale = tl.load(SCALE + row, mask=row < tokens, other=0.0)
+        normed = tl.where(real, (s - mean[:, None]) * scale[:, None], 0.0)
+        d_weight += tl.sum(d_y * normed, 0)
+        d_bias += tl.sum(d_y, 0)
+        weighed = d_y * weight[None, :]
+        along = tl.sum(weighed * normed, 1) / d
+        level = tl.sum(weighed, 1) / d
+        d_x = (weighed - level[:, None] - normed * along[:, None]) * scale[:, None]
+        tl.store(D_X + at, d_x.to(D_X.dtype.element_ty), mask=real)
+        if DROPOUT:
+            d_x = tl.where(kept(at, seed_a, seed_b, threshold), d_x * grow, 0.0)
+            tl.store(D_A + at, d_x.to(D_A.dtype.element_ty), mask=real)
+    tl.store(D_WEIGHT + program * d + column, d_weight, mask=column < d)
+    tl.store(D_BIAS + program * d + column, d_bias, mask=column < d)
+
+
+class DropAddNorm(torch.autograd.Function):
+    """``layer_norm(x + dropout(a), weight, bias)`` of (n, d)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, weight: Tensor, bias: Tensor, dropout: float, eps: float) -> Tensor:
+        """The normed sum, (n, d); arguments as of the torch functions."""
+        tokens, d = x.shape
+        x, a = x.contiguous(), a.contiguous()
+        y, s = torch.empty_like(x), torch.empty_like(x)
+        mean, scale = torch.empty(2, tokens, dtype=torch.float32, device=x.device)
+        seeds = torch.randint(BITS, (2,)).tolist() if dropout else [0, 0]
+        ctx.constants = (dropout, seeds)
+        forward_kernel[(triton.cdiv(tokens, ROWS),)](
+            x, a, weight, bias, y, s, mean, scale, tokens, eps, 1 / (1 - dropout), *seeds, int(dropout * BITS),
+            **_sizes(d, dropout),
+        )  # fmt: skip
+        ctx.save_for_backward(s, mean, scale, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> Any:
+        """The gradients of the four tensors."""
+        s, mean, scale, weight = ctx.saved_tensors
+        dropout, seeds = ctx.constants
+        tokens, d = s.shape
+        d_x = torch.empty_like(s)
+        d_a = torch.empty_like(s) if dropout else d_x
+        programs = min(PROGRAMS, triton.cdiv(tokens, ROWS))
+        sums = torch.empty(2, programs, d, dtype=torch.float32, device=s.device)
+        backward_kernel[(programs,)](
+            d_y.contiguous(), s, mean, scale, weight, d_x, d_a, *sums, tokens, 1 / (1 - dropout), *seeds,
+            int(dropout * BITS), **_sizes(d, dropout),
+        )  # fmt: skip
+        d_weight, d_bias = sums.sum(1).to(weight.dtype)
+        return d_x, d_a, d_weight, d_bias, None, None
+
+
+def _sizes(d: int, dropout: float) -> dict[str, Any]:
+    """What the kernels are compiled for."""
+    return {"d": d, "WIDTH": triton.next_power_of_2(d), "M": ROWS, "DROPOUT": dropout > 0, "num_warps": 4}

@@ -1,0 +1,98 @@
+"""Our Triton kernels: run by Triton's interpreter on the CPU (see conftest.py), compiled for a GPU that is not there.
+
+They need Triton, which torch brings along on machines with a GPU: `pip install triton==3.9.0` elsewhere.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fairseq_musc.models import attention, packed
+
+pytest.importorskip("triton", reason="without Triton there are no kernels to test")
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_attention_has_the_values_gradients_and_dropout_of_the_padded_way(dtype):
+    torch.manual_seed(0)
+    attention.check(attention.triton(), CPU, dtype, 2, 16)
+
+
+def test_rows_longer_than_two_blocks():
+    cu_seqlens = torch.tensor([0, 150, 151, 216], dtype=torch.int32)
+    spans = attention.Spans(cu_seqlens, 150, 216)
+    torch.manual_seed(0)
+    qkv = torch.randn(216, 3, 1, 16, requires_grad=True)
+    upstream = torch.randn(216, 1, 16)
+    values = [way.of_whole(qkv, spans, 0.0) for way in (attention.triton(), attention.PADDED)]
+    gradients = [torch.autograd.grad(value, qkv, upstream)[0] for value in values]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*gradients)
+
+
+def test_dropout_residual_and_norm_have_the_values_gradients_and_dropout_of_torch_s(monkeypatch):
+    from fairseq_musc.models import triton_norm
+
+    monkeypatch.setattr(triton_norm, "PROGRAMS", 7)  # so that a program takes several rows
+    torch.manual_seed(0)
+    packed.check_fused(packed.fused_behind_attention, CPU, torch.float32, 24)
+
+
+def test_draws_are_independent_of_their_neighbours_and_of_other_calls():
+    from fairseq_musc.models.triton_norm import DropAddNorm
+
+    n, d, p = 200, 64, 0.5
+    torch.manual_seed(0)
+    zero, one = torch.zeros(n, d), torch.ones(n, d)
+    masks = [(DropAddNorm.apply(zero, one, one[0], zero[0], p, 1e-5) > 0).double() - p for _ in range(3)]
+    bound = 4.5 * p**2 / (n * d) ** 0.5  # standard errors of a covariance of independent draws
+    for mask in masks:
+        assert abs(mask.mean()) < 4.5 * p / (n * d) ** 0.5
+        for shift in (1, 2, d):
+            assert abs((mask.flatten()[shift:] * mask.flatten()[:-shift]).mean()) < bound
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert abs((masks[i] * masks[j]).mean()) < bound
+
+
+COMPILE = """
+import subprocess, sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from fairseq_musc.models import triton_attention, triton_norm
+
+FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "D_WEIGHT", "D_BIAS"}
+
+def made(kernel, constants):
+    types = {}
+    for name in kernel.arg_names:
+        if name in constants: types[name] = "constexpr"
+        elif name in ("cu_q", "cu_k"): types[name] = "*i32"
+        elif name in ("scale", "back_scale", "grow", "eps"): types[name] = "fp32"
+        elif name.isupper(): types[name] = "*fp32" if name in FLOATS else "*bf16"
+        else: types[name] = "i32"
+    aligned = [i for i, name in enumerate(kernel.arg_names)
+               if name not in constants and (name.isupper() or name.startswith("stride"))]
+    source = ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
+    return compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4, "num_stages": 1})
+
+for M in (16, 64):
+    for kernel in (triton_attention.forward_kernel, triton_attention.backward_kernel):
+        binary = made(kernel, {"heads": 12, "D": 64, "M": M, "N": 64, "DROPOUT": True})
+        assert binary.metadata.shared <= 48 * 1024, binary.metadata.shared
+made(triton_attention.delta_kernel, {"heads": 12, "D": 64, "M": 64})
+for kernel in (triton_norm.forward_kernel, triton_norm.backward_kernel):
+    made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True})
+"""
+
+
+@pytest.mark.long
+def test_all_kernels_compile_for_mbert_s_shape_on_an_h100(tmp_path, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
