@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def test_a_translator_of_real_text_and_its_scores(tmp_path):
     assert "stopped at update 0 of 120" in part.stderr
     done = script()
     assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"^update 120/120  loss [\d.]+  perplexity [\d.]+  [\d.]+ pieces/s$", done.stderr, re.MULTILINE)
+    assert re.search(r"^update 118/120  perplexity of held-out [\d.]+$", done.stderr, re.MULTILINE)
     about = json.loads((tmp_path / "translator" / "training.json").read_text())
     assert about["averaged"] == [118, 120]
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())

@@ -229,8 +229,9 @@ def test_binarized_text_is_that_of_fairseq_preprocess(tmp_path):
 
 def test_the_mean_of_checkpoints_in_their_precision(tmp_path):
     for updates, value in ((5, 1.0), (10, 2.0), (15, 6.0)):
+        tied = torch.full((2,), value, dtype=torch.float16)
         state = {
-            "model": {"half": torch.full((2,), value, dtype=torch.float16), "count": torch.tensor(updates)},
+            "model": {"half": tied, "again": tied, "count": torch.tensor(updates)},
             "optimizer_history": [{"num_updates": updates}],
             "last_optimizer_state": {"large": torch.ones(3)},
         }
@@ -242,5 +243,6 @@ def test_the_mean_of_checkpoints_in_their_precision(tmp_path):
     mean = average(found)
     assert mean["model"]["half"].tolist() == [3.0, 3.0]
     assert mean["model"]["half"].dtype == torch.float16
+    assert mean["model"]["again"].data_ptr() == mean["model"]["half"].data_ptr()  # written once
     assert mean["model"]["count"] == 15
     assert "last_optimizer_state" not in mean

@@ -154,12 +154,15 @@ def average(checkpoints: Sequence[Path]) -> dict[str, Any]:
     """
     states = [_load(path) for path in checkpoints]
     last = states[-1]
+    means: dict[Any, Any] = {}  # by where a parameter lies: the embeddings are one under several names
     for name, parameter in last["model"].items():
-        if parameter.is_floating_point():
-            mean = sum(state["model"][name].float() for state in states) / len(states)
-            last["model"][name] = mean.to(parameter.dtype)
-        else:
-            last["model"][name] = parameter.clone()
+        place = parameter.data_ptr(), parameter.shape
+        if place not in means:
+            means[place] = parameter.clone()
+            if parameter.is_floating_point():
+                total = sum(state["model"][name].float() for state in states)
+                means[place] = (total / len(states)).to(parameter.dtype)
+        last["model"][name] = means[place]
     last.pop("last_optimizer_state", None)
     return last
 

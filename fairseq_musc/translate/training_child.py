@@ -7,11 +7,11 @@ It differs from fairseq's own command in four things:
 - It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
   it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
   a number of updates, or by its own training time, in which nothing counts that was done before.
-- It keeps to the plain kernels of attention. The backward pass of the fused ones recomputes softmax as
-  exp(score - logsumexp) for whole tiles, and on some GPUs and lengths takes in keys beyond the end of the sentences:
-  when all scores of a query are far below zero (a training drifts there, for softmax does not see the level) this
-  overflows, and gradients are not finite where those of the formula are (pytorch/pytorch#196678, #119320, #178251).
-  Sentences are short enough for the plain ones to cost little.
+- It keeps to the plain kernels of attention. Of the fused ones it is reported that gradients come out that are not
+  finite where those of the formula are: with thousands of very short sentences in a batch (pytorch/pytorch#119320),
+  with masks (#178251), with cuDNN where all scores of a query are far below zero (#196678); and one such batch ends a
+  training. cuDNN also plans each shape of a batch anew, and hardly two batches here have the same. Sentences are short,
+  so that the plain kernels cost little.
 - It multiplies matrices of fp32 in TF32, where a GPU has it.
 - It logs in the form that fairseq's command sets up, whatever is imported first: parts of fairseq log while they are
   imported where optional packages are missing, and settle the form of all lines by it.
