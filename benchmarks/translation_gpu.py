@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """How fast the beam search is, against fairseq's own generator, with a random model of m2m_100's shape.
 
-    benchmarks/translation_gpu.py --output measured            # everything, in some 150 s, on a GPU
-    benchmarks/translation_gpu.py --output measured --profile  # and which kernels the time goes to
+    benchmarks/translation_gpu.py --output measured            # what matters most, in some 100 s, on a GPU
+    benchmarks/translation_gpu.py --output measured --seconds 300 --profile  # all, and where the time goes
     benchmarks/translation_gpu.py --output measured --shape tiny --device cpu
 
 prints a table with a row for each thing measured: sentences a second, how many times as fast as fairseq in fp16 with
@@ -10,9 +10,10 @@ batches of 512 that is (on a CPU: in fp32), its share of what the machine's matr
 and its peak of memory. Behind it come the checks: how many hypotheses are those that fairseq finds in fp32. Everything
 is also written to OUTPUT/translation_gpu.json, after each row.
 
-Nothing is downloaded. The model has random weights, made where they are used; its end of sentence is then set so that
-sentences end, in the rows named "varied", after --length words or so. In the rows named "forced" every hypothesis has
-exactly that many. The row "product" goes from a file of texts to a file of translations, through the engine.
+Nothing is downloaded. The model has random weights, made where they are used. In the rows named "forced" every
+hypothesis has exactly --length words; for the others its end of sentence is set so that sentences end by themselves,
+after --length words or so. The rows named "product" go from a file of texts to a file of translations, through the
+engine; loading the translator is told beside and not counted.
 
 Each row is on its own: one that fails is shown as failed, with the reason in the JSON file. What breaks the GPU for the
 process (an illegal address, say) ends that process only; the rest is measured in another one.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import importlib.util
 import json
@@ -103,6 +105,8 @@ class Bench:
         self.gpu = self.device.type == "cuda"
         self.half = torch.float16
         self._model: Any = None
+        self._ends = False
+        self._opened: Any = None
         self.ceilings: dict[str, float] = {}
         draw = random.Random(0)
         words = range(10, self.shape.words - 100)
@@ -129,8 +133,17 @@ class Bench:
                 self._model = new_model(self.shape, dictionary).to(self.device).eval().requires_grad_(False)
             # logits as spread as a trained model's: with flat ones all hypotheses would be nearly equally good
             self._model.decoder.layer_norm.weight.mul_(4.0)
-            self.let_sentences_end()
+            # such a model mostly says again what it said last; not so the tokens of the languages, which are no text
+            self._model.decoder.embed_tokens.weight[-2:].mul_(0.1)
         return self._model
+
+    @property
+    def ending_model(self) -> Any:
+        """The same, when its sentences end by themselves."""
+        if not self._ends:
+            self.let_sentences_end(self.model)
+            self._ends = True
+        return self.model
 
     def dictionary(self) -> Any:
         """As many symbols as the shape has words; the last two name the languages xx and yy."""
@@ -143,13 +156,13 @@ class Bench:
         dictionary.add_symbol("__yy__")
         return dictionary
 
-    def let_sentences_end(self) -> None:
+    def let_sentences_end(self, model: Any) -> None:
         """Gives the end of sentence an embedding that grows likelier with the position, to the length asked for."""
         import torch
 
         from fairseq_musc.translate.beam_search import BeamSearch, Limits
 
-        length, model = self.arguments.length, self._model
+        length = self.arguments.length
         limits = Limits(max_len_b=2 * length, min_len=2)
         dtype = self.half if self.gpu else torch.float32
         search = BeamSearch(
@@ -166,12 +179,14 @@ class Bench:
         embedding = model.decoder.embed_tokens.weight
         own = embedding[2].clone()
         low, high = 0.0, 64.0
-        for _ in range(9):
+        for _ in range(8):
             gain = (low + high) / 2
             with torch.inference_mode():
                 weights.words[2] = (own + gain * direction).to(dtype)
-            found = next(search.search_batches([self.even[:32]], self.shape.words - 1))
-            mean = sum(len(hypotheses[0][0]) for hypotheses in found) / 32
+            found = next(
+                search.search_batches([self.ragged[:: max(1, len(self.ragged) // 32)][:32]], self.shape.words - 1)
+            )
+            mean = sum(len(hypotheses[0][0]) for hypotheses in found) / len(found)
             low, high = (gain, high) if mean > length else (low, gain)
         embedding[2] = own + high * direction
 
@@ -194,7 +209,7 @@ class Bench:
             lengths = torch.tensor([len(row) for row in rows], device=self.device)
             sample = {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
             prefixes = None if prefix is None else torch.full((len(rows), 1), prefix, device=self.device)
-            with torch.inference_mode():
+            with torch.no_grad():
                 found += generator.generate([model], sample, prefix_tokens=prefixes)
         return found
 
@@ -202,7 +217,8 @@ class Bench:
         """A search with room for sentences of these lengths."""
         from fairseq_musc.translate.beam_search import BeamSearch, Limits
 
-        return BeamSearch(self.model, Limits(**limits), longest=max(map(len, sentences)), **options)
+        model = self.ending_model if limits == self.varied else self.model
+        return BeamSearch(model, Limits(**limits), longest=max(map(len, sentences)), **options)
 
     def timed(self, work: Callable[[], Any], sentences: int, repeats: int = 2) -> dict[str, Any]:
         """The best of some runs; the warming up is the caller's."""
@@ -242,7 +258,7 @@ class Bench:
     @property
     def varied(self) -> dict[str, Any]:
         """Limits with which the model ends the sentences."""
-        return {"beam_size": 5, "max_len_b": 3 * self.arguments.length, "min_len": 2}
+        return {"beam_size": 5, "max_len_b": 2 * self.arguments.length, "min_len": 2}
 
     # --- what is measured --------------------------------------------------------------------------------------------
 
@@ -273,27 +289,27 @@ class Bench:
 
     def fairseq_forced(self, half: bool, batch: int) -> dict[str, Any]:
         """fairseq's generator at forced lengths."""
-        model = self.halved(half)
+        model = self.halved(self.model, half)
         sentences = self.even[: min(2 * batch, len(self.even))]
         limits = self.forced
         self.by_fairseq(model, sentences[:batch], batch, None, **limits)
         row = self.timed(lambda: self.by_fairseq(model, sentences, batch, None, **limits), len(sentences), repeats=1)
         return self.share(row, batch, 2 if half else 4)
 
-    def halved(self, half: bool) -> Any:
+    def halved(self, model: Any, half: bool) -> Any:
         """The model, in half precision if asked for."""
         import copy
 
-        return copy.deepcopy(self.model).to(self.half) if half else self.model
+        return copy.deepcopy(model).to(self.half) if half else model
 
-    def fast_forced(self, slots: int, dtype: str, **options: Any) -> dict[str, Any]:
+    def fast_forced(self, slots: int, dtype: str, repeats: int = 2, **options: Any) -> dict[str, Any]:
         """The fast search at forced lengths."""
         search = self.searcher(self.forced, self.even, slots=slots, dtype=self.dtype(dtype), **options)
         number = max(search.slots, len(self.even) // search.slots * search.slots)
         sentences = (self.even * (number // len(self.even) + 1))[:number]
         batches = [sentences[i : i + 512] for i in range(0, number, 512)]
         list(search.search_batches([sentences[: search.slots]]))  # compiles, captures
-        row = self.timed(lambda: list(search.search_batches(batches)), number)
+        row = self.timed(lambda: list(search.search_batches(batches)), number, repeats)
         row |= {"slots": search.slots, "kernels": kernels_of(search)}
         return self.share(row, search.slots, 4 if dtype == "fp32" else 2)
 
@@ -305,8 +321,8 @@ class Bench:
 
     def fairseq_varied(self, half: bool, batch: int) -> dict[str, Any]:
         """fairseq's generator on batches of like source length, when sentences end by themselves."""
-        model, sentences, limits = self.halved(half), self.ragged, self.varied
-        sentences = sentences[: min(2 * batch, len(sentences))]
+        model, limits = self.halved(self.ending_model, half), self.varied
+        sentences = self.ragged[:: max(1, len(self.ragged) // batch)][:batch]
         prefix = self.shape.words - 1
         self.by_fairseq(model, sentences[:32], 32, prefix, **limits)
         found: list[Any] = []
@@ -334,10 +350,10 @@ class Bench:
             self.shape.words - 1,
         )
         if not hasattr(self, "_reference"):
-            found = self.by_fairseq(self.model, sentences, 64, prefix, **limits)
+            found = self.by_fairseq(self.ending_model, sentences, 64, prefix, **limits)
             self._reference = [[(h["tokens"].tolist(), float(h["score"])) for h in one] for one in found]
         if search_by == "fairseq":
-            found = self.by_fairseq(self.halved(True), sentences, 64, prefix, **limits)
+            found = self.by_fairseq(self.halved(self.ending_model, True), sentences, 64, prefix, **limits)
             mine = [[(h["tokens"].tolist(), float(h["score"])) for h in one] for one in found]
         else:
             search = self.searcher(limits, sentences, slots=64, dtype=self.dtype(dtype), kernels=kernels)
@@ -489,41 +505,66 @@ class Bench:
             made["masks"] = torch_kernels.masks
         return types.SimpleNamespace(READS_ALL=name.endswith("attention"), __name__=f"triton, {name} by torch", **made)
 
-    def product(self, precision: str, search: str, number: int) -> dict[str, Any]:
+    def product(self, search: str, number: int, forced: bool) -> dict[str, Any]:
         """From a file of texts to a file of translations, by ``benchmarks/translation.py``."""
         import translation
 
-        from fairseq_musc.translate.engine import Decoding, Device
+        from fairseq_musc.translate.engine import Decoding
+        from fairseq_musc.translate.engines import fairseq as engines_fairseq
 
-        folder = self.translator()
-        texts = folder / "texts"
-        texts.write_text("".join(f"{line}\n" for line in self.texts(number)), encoding="utf-8")
-        arguments = argparse.Namespace(
-            translator=folder, hugging_face=None, texts=texts, limit=None, source_lang="xx", target_lang="yy", repeats=3
-        )
-        decoding = Decoding(5, 0, max(200, 3 * self.arguments.length) if self.gpu else 3 * self.arguments.length)
-        device = Device(batch_tokens=self.arguments.batch_tokens, cpu=not self.gpu, search=search)
-        row = translation.open_row(f"fairseq:{precision}", arguments, decoding, device)
-        sentences = translation.run([row], arguments, decoding)
+        row = self.opened()
+        engine, texts = row.engine, Path(self.arguments.scratch) / "texts"
+        texts.write_text("".join(f"{line}\n" for line in self.texts(number, engine.lengths)), encoding="utf-8")
+        arguments = argparse.Namespace(texts=texts, limit=None, source_lang="xx", target_lang="yy", repeats=2)
+        length = self.arguments.length
+        decoding = Decoding(5, 0, length if forced else 5 * length)
+        kept = engines_fairseq.MIN_LEN
+        try:
+            if forced:
+                engines_fairseq.MIN_LEN = length
+            device = dataclasses.replace(row.device, search=search)
+            engine.decoding = decoding
+            engine._fast = engines_fairseq.fast_search(engine.model, engine.longest, decoding, device)
+            row.seconds = float("inf")
+            sentences = translation.run([row], arguments, decoding)
+            pieces = engine.lengths(translation.planned(arguments, engine, decoding).sentences)
+        finally:
+            engines_fairseq.MIN_LEN, engine._fast = kept, None
         assert row.best is not None
-        words = sum(len(text.split()) for text in row.best.values())
+        words = [len(text.split()) for text in row.best.values()]
         return {
             "sentences": sentences, "seconds": row.seconds, "rate": sentences / row.seconds, "loading": row.loading,
-            "mean_words": words / sentences,
+            "mean_source": sum(pieces) / len(pieces) + 2, "empty": words.count(0), **lengths_of(words),
         }  # fmt: skip
 
-    def texts(self, number: int) -> list[str]:
-        """Lines of one sentence each, with about as many pieces as --source."""
+    def opened(self) -> Any:
+        """The engine of the rows named "product", loaded once."""
+        if self._opened is None:
+            import translation
+
+            from fairseq_musc.translate.engine import Decoding, Device
+
+            arguments = argparse.Namespace(translator=self.translator(), hugging_face=None)
+            device = Device(batch_tokens=self.arguments.batch_tokens, cpu=not self.gpu, search="fairseq")
+            name = f"fairseq:{'fp16' if self.gpu else 'fp32'}"
+            self._opened = translation.open_row(name, arguments, Decoding(), device)
+        return self._opened
+
+    def texts(self, number: int, lengths: Callable[[Sequence[str]], list[int]] | None = None) -> list[str]:
+        """Lines of one sentence each, which come to --source tokens with the language and the end of sentence."""
         draw = random.Random(1)
         syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
         lexicon = ["".join(draw.choices(syllables, k=draw.choice((1, 2, 2, 3)))) for _ in range(4000)]
-        lines = []
-        for _ in range(number):
-            words = draw.choices(
-                lexicon, k=max(2, round(draw.gauss(self.arguments.source / 1.5, self.arguments.source / 6)))
-            )
-            lines.append(" ".join(words).capitalize() + ".")
-        return lines
+        words = self.arguments.source
+
+        def lines(number: int) -> list[str]:
+            return [" ".join(draw.choices(lexicon, k=words)).capitalize() + "." for _ in range(number)]
+
+        if lengths is not None:
+            of_a_word = sum(lengths([" ".join(lexicon)])) / len(lexicon)
+            too_long = sum(lengths(lines(100))) / 100 + 2 - self.arguments.source
+            words = max(1, words - round(too_long / of_a_word))
+        return lines(number)
 
     def translator(self) -> Path:
         """The folder of a translator with the random model, its own dictionary and SentencePiece model."""
@@ -555,7 +596,7 @@ class Bench:
         ):
             (folder / name).write_text("".join(f"{symbol} 1\n" for symbol in symbols), encoding="utf-8")
         (folder / release.LANGUAGE_PAIRS).write_text("xx-yy,yy-xx", encoding="utf-8")
-        weights = {name: tensor.to("cpu", self.half) for name, tensor in self.model.state_dict().items()}
+        weights = {name: tensor.to("cpu", self.half) for name, tensor in self.ending_model.state_dict().items()}
         history = [{"num_updates": 0, "best_loss": None}]
         state = {"args": settings(self.shape), "model": weights, "extra_state": {}, "optimizer_history": history}
         torch.save(state, folder / "model.pt")
@@ -591,36 +632,39 @@ class Bench:
         yield "machine", self.machine
         yield f"{BASELINE} {half}, batch {batch}", lambda: self.fairseq_forced(half=gpu, batch=batch)
         yield f"forced: fast {half}, {slots} slots", lambda: self.fast_forced(slots, half)
-        yield "check: fast fp32, Triton" if gpu else "check: fast fp32", lambda: self.same_as_fairseq("fp32", "auto")
-        yield "product: fast", lambda: self.product(half, "fast", 8 * slots)
-        yield f"varied: fairseq {half}, batch {batch}", lambda: self.fairseq_varied(half=gpu, batch=batch)
-        yield f"varied: fast {half}, {slots} slots", lambda: self.fast_varied(slots, half)
-        yield "pieces of a step", self.pieces_of_a_step
-        if self.arguments.profile:
-            yield "profile", self.profile
+        yield f"product: fast {half}, forced", lambda: self.product("fast", 6 * slots, forced=True)
+        yield f"product: fast {half}", lambda: self.product("fast", 6 * slots, forced=False)
+        yield "check: fast fp32", lambda: self.same_as_fairseq("fp32", "auto")
         if gpu:
             yield "check: fast fp16", lambda: self.same_as_fairseq("fp16", "auto")
             yield "check: fast bf16", lambda: self.same_as_fairseq("bf16", "auto")
             yield "check: fairseq fp16", lambda: self.same_as_fairseq("fp16", "", "fairseq")
+        yield f"product: fairseq {half}, forced", lambda: self.product("fairseq", slots, forced=True)
+        yield "pieces of a step", self.pieces_of_a_step
+        if self.arguments.profile:
+            yield "profile", self.profile
+        if gpu:
+            yield f"forced: fast bf16, {slots} slots", lambda: self.fast_forced(slots, "bf16")
+        yield f"varied: fast {half}, {slots} slots", lambda: self.fast_varied(slots, half)
+        yield f"varied: fairseq {half}, batch {batch}", lambda: self.fairseq_varied(half=gpu, batch=batch)
+        if gpu:
             for others in (384, 768, 1024):
                 yield f"forced: fast fp16, {others} slots", lambda others=others: self.fast_forced(others, "fp16")
-            yield "forced: fast bf16, 512 slots", lambda: self.fast_forced(512, "bf16")
         yield f"forced: fast {half}, plain torch", lambda: self.fast_forced(slots, half, kernels="torch")
         if gpu:
             yield "check: fast fp32, plain torch", lambda: self.same_as_fairseq("fp32", "torch")
             yield "forced: fast fp16, no graphs", lambda: self.fast_forced(slots, "fp16", graphs=False)
-            yield (
-                "forced: fast fp16, plain torch, no graphs",
-                lambda: self.fast_forced(slots, "fp16", kernels="torch", graphs=False),
-            )
             yield "kernel settings", self.kernel_settings
             for name in ("self_attention", "cross_attention", "add_norm", "top_words"):
                 yield (
                     f"forced: fast fp16, {name} by torch",
-                    lambda name=name: self.fast_forced(slots, "fp16", kernels=self.mixed(name)),
+                    lambda name=name: self.fast_forced(slots, "fp16", repeats=1, kernels=self.mixed(name)),
                 )
-            yield "forced: fast fp32, 256 slots", lambda: self.fast_forced(256, "fp32")
-            yield "product: fairseq", lambda: self.product(half, "fairseq", slots)
+            yield "forced: fast fp32, 256 slots", lambda: self.fast_forced(256, "fp32", repeats=1)
+            yield (
+                "forced: fast fp16, plain torch, no graphs",
+                lambda: self.fast_forced(slots, "fp16", repeats=1, kernels="torch", graphs=False),
+            )
 
 
 def kernels_of(search: Any) -> str:
@@ -744,7 +788,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--batch-tokens", type=int, default=8192, help="of the product's batches (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, default=115, help="no row is begun after these (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=80, help="no row is begun after these (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="measure only rows with one of these in their name")
     parser.add_argument("--profile", action="store_true", help="write tables of the kernels, too")
     parser.add_argument("--in-process", action="store_true", help="do not start a process for the measuring")
@@ -812,7 +856,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             if "mean_length" in row:
                 notes = f"{notes} mean length {row['mean_length']:.1f}, from {row['lengths'][0]} to {row['lengths'][1]}"
             ratio = row["rate"] / baseline if "rate" in row and baseline else None
-            if not row["name"].startswith("forced"):
+            if "loading" in row:
+                notes = f"{notes}, {row['mean_source']:.0f} tokens in; loaded in {row['loading']:.1f} s"
+            if "forced" not in row["name"]:
                 ratio = None
             lines.append(
                 f"| {row['name']} | {number(row.get('rate'), '.1f')} | {number(ratio, '.2f')} | "

@@ -26,9 +26,17 @@ def test_everything_is_measured_checked_told_and_written(benchmark, tmp_path, ca
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "translation_gpu.json").read_text())}
     assert not [row for row in rows.values() if "failed" in row]
     assert rows["check: fast fp32"]["same_all"] == rows["check: fast fp32"]["of"] == 16
-    for name in ("forced: fairseq fp32, batch 8", "forced: fast fp32, 8 slots", "product: fast"):
+    for name in (
+        "forced: fairseq fp32, batch 8",
+        "forced: fast fp32, 8 slots",
+        "product: fast fp32, forced",
+        "product: fast fp32",
+    ):
         assert rows[name]["rate"] > 0
     assert rows["forced: fast fp32, 8 slots"]["share"] > 0
+    assert rows["product: fast fp32"]["empty"] == rows["product: fast fp32, forced"]["empty"] == 0
+    assert rows["product: fast fp32, forced"]["lengths"][1] == 7  # 8 with the language, which is no text
+    assert rows["product: fast fp32, forced"]["mean_source"] == pytest.approx(8, abs=2)
     shortest, longest = rows["varied: fast fp32, 8 slots"]["lengths"]
     assert shortest < longest, "the random model must end its sentences at different lengths"
     printed = capsys.readouterr().out
