@@ -307,6 +307,12 @@ def test_wrong_values_are_said_all_at_once():
         (["S_trn"], "are not two views"),
     ):
         assert part in "\n".join(MuscTaskConfig.problems(MuscTaskConfig(data="x", train_corpora=names, paired=True)))
+    for names in (["S_trn"], ["S_trn", "T_trn"], ["T_trn", "T_trn_BT"]):
+        cfg_ = MuscTaskConfig(data="x", train_corpora=names, shared_source=True, languages_at_once=0)
+        problems = "\n".join(MuscTaskConfig.problems(cfg_))
+        assert "are no pairs with one source for all languages, such as [S_trn, T_trn_MT]" in problems
+        assert "languages_at_once is 0" in problems
+    assert not MuscTaskConfig.problems(MuscTaskConfig(data="x", shared_source=True, languages_at_once=2))
     with pytest.raises(InputError, match="cannot be set up"):
         MuscTask.setup_task(cfg)
 

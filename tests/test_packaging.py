@@ -1,10 +1,10 @@
 """What `make venv` and the wheel install: every module, importable from anywhere, and nothing heavy before its time."""
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -57,8 +57,8 @@ def python(folder, code):
 
 def test_every_module_is_importable_from_outside_the_checkout(tmp_path):
     names = sorted(modules().values())
-    if not importlib.util.find_spec("triton"):  # it comes with torch for CUDA
-        names.remove("fairseq_musc.translate.triton_kernels")
+    if find_spec("triton") is None:  # it comes with torch on machines with a GPU
+        names = [name for name in names if "triton" not in name]
     assert "fairseq_musc.data.corpus" in names
     assert "hydra_plugins.fairseq_musc_recipes.search_path" in names
     python(tmp_path, f"import importlib\nfor name in {names}: importlib.import_module(name)")

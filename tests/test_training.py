@@ -92,6 +92,45 @@ def test_every_row_is_trained_on_once_an_epoch_in_new_company(tmp_path, monkeypa
     assert not set(epochs[0]) & set(epochs[1])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("model.precision=bfloat16", "task.shared_source=true", "task.languages_at_once=1"),
+        ("model.packed=false", "optimizer._name=adam", "optimization.update_freq=[2]", "optimization.clip_norm=0.5"),
+        ("common.bf16=true", "optimization.clip_norm=0.5"),
+    ],
+    ids=lambda options: options[0],
+)
+def test_ways_to_compute_go_together_in_a_run(world, tmp_path, caplog, options):
+    """As many updates as there are, on figures that are numbers; parameters and moments are saved in float32."""
+    caplog.set_level("INFO")
+    run = tiny.train(world.data, world.encoder, tmp_path / "run", "optimization.max_epoch=1", *options)
+    state = tiny.load(run / "checkpoint_last.pt")
+    assert {value.dtype for value in state["model"].values()} == {torch.float32}
+    assert state["optimizer_history"][-1]["num_updates"] == (3 if "optimization.update_freq=[2]" in options else 5)
+    moments = [value["exp_avg"] for value in state["last_optimizer_state"]["state"].values()]
+    assert moments and all(moment.dtype == torch.float32 and moment.any() for moment in moments)
+    line = next(record.getMessage() for record in caplog.records if record.name == "train")
+    assert "loss" in line and "nan" not in line
+
+
+def test_a_shared_source_is_drawn_alike_for_all_languages_and_anew_in_every_epoch(world, tmp_path, monkeypatch):
+    steps = []
+    real = MuscCriterion.training_loss
+
+    def seen(self, model, sample):
+        steps.append(sample["rows"].tolist())
+        return real(self, model, sample)
+
+    monkeypatch.setattr(MuscCriterion, "training_loss", seen)
+    tiny.train(world.data, world.encoder, tmp_path / "run", "optimization.max_epoch=2", "task.shared_source=true")
+    assert len(steps) == 10
+    for epoch in (steps[:5], steps[5:]):
+        assert sorted(row for step in epoch for row in step) == list(range(74))
+        assert all([row + 37 for row in step[: len(step) // 2]] == step[len(step) // 2 :] for step in epoch)
+    assert not {frozenset(step) for step in steps[:5]} & {frozenset(step) for step in steps[5:]}
+
+
 def test_a_run_stopped_and_resumed_equals_one_that_was_not(world, tmp_path):
     one_epoch = ("optimization.max_epoch=1",)
     three_epochs = ("optimization.max_epoch=3",)

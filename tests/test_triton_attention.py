@@ -34,6 +34,18 @@ def test_rows_longer_than_two_blocks():
     torch.testing.assert_close(*gradients)
 
 
+def test_more_tokens_than_32_bits_count_go_to_flash_attention(monkeypatch):
+    monkeypatch.setattr(attention, "flash", lambda q, k, v, of_q, of_k, dropout: v + dropout)
+    spans = attention.Spans(torch.tensor([0, 4], dtype=torch.int32), 4, 4)
+    qkv = torch.randn(4, 3, 1, 16)
+    way = attention.triton()
+    assert not torch.equal(way.of_whole(qkv, spans, 0.0), qkv[:, 2])
+    monkeypatch.setattr(attention, "LARGEST", qkv.numel())
+    assert torch.equal(way.of_whole(qkv, spans, 0.5), qkv[:, 2] + 0.5)
+    monkeypatch.setattr(attention, "LARGEST", qkv[:, 1:].numel())
+    assert torch.equal(way.of_parts(qkv[:, 0], qkv[:, 1:], spans, spans, 0.5), qkv[:, 2] + 0.5)
+
+
 def test_dropout_residual_and_norm_have_the_values_gradients_and_dropout_of_torch_s(monkeypatch):
     from fairseq_musc.models import triton_norm
 

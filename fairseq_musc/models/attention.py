@@ -107,18 +107,31 @@ def efficient(q: Tensor, k: Tensor, v: Tensor, of_q: Spans, of_k: Spans, dropout
     )[0][0]
 
 
+LARGEST = 2**31
+"""Our kernels count elements in 32 bits: a tensor of so many is for others."""
+
+
 def triton() -> Attention:
-    """Our kernels for short rows; half precision on CUDA.
+    """Our kernels for short rows; half precision on CUDA. More tokens than they can count go to flash attention.
 
     Raises:
         ImportError: Triton is not installed.
     """
     from fairseq_musc.models.triton_attention import ShortRows
 
-    return Attention(
-        lambda qkv, spans, dropout: ShortRows.apply(None, qkv, spans, spans, dropout),
-        lambda q, kv, of_q, of_k, dropout: ShortRows.apply(q, kv, of_q, of_k, dropout),
-    )
+    otherwise = of_three(flash)
+
+    def of_whole(qkv: Tensor, spans: Spans, dropout: float) -> Tensor:
+        if qkv.numel() >= LARGEST:
+            return otherwise.of_whole(qkv, spans, dropout)
+        return ShortRows.apply(None, qkv, spans, spans, dropout)
+
+    def of_parts(q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
+        if kv.numel() >= LARGEST:
+            return otherwise.of_parts(q, kv, of_q, of_k, dropout)
+        return ShortRows.apply(q, kv, of_q, of_k, dropout)
+
+    return Attention(of_whole, of_parts)
 
 
 PADDED = of_three(padded)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.models.attention import TOLERANCES, Attention, Spans, attention_for
+from fairseq_musc.models.attention import LARGEST, TOLERANCES, Attention, Spans, attention_for
 from fairseq_musc.packing import PackedRows
 
 logger = logging.getLogger(__name__)
@@ -318,7 +318,7 @@ class PackedEncoder:
             return compiled_behind_attention() if torch.is_grad_enabled() else behind_attention
         if self.fuse == "none" or torch.is_autocast_enabled(x.device.type):
             return behind_attention
-        if fused_is_right(x.device, x.dtype, x.shape[-1]):
+        if x.numel() < LARGEST and fused_is_right(x.device, x.dtype, x.shape[-1]):
             return fused_behind_attention
         if self.fuse == "triton":
             raise InputError(f"model.fuse=triton cannot be used for {x.dtype} on {x.device}; null takes what can")
