@@ -12,7 +12,7 @@ usage: $0 PARALLEL TEXTS OUTPUT SIZE
 writes OUTPUT/translator and OUTPUT/scores
 environment: LANGUAGES (en de fr es ja zh ru it), MINUTES (of training, at the end of which the translator is made of
              what there is; full: 25), PART (minutes after which this command stops with status 3, to be given again),
-             WORKERS (processes that make batches; full: 4)
+             WORKERS (processes that make batches; full: 4), OPTIONS (further ones of train-translator; the last counts)
 USAGE
   exit 2
 fi
@@ -54,8 +54,9 @@ if [ -n "${PART:-}" ]; then
 elif [ -n "${MINUTES:-}" ]; then
   stopping=(--stop-after "$MINUTES" --finish)
 fi
-# shellcheck disable=SC2086  # the languages are words
+# shellcheck disable=SC2086  # languages and options are words
 [ -d "$out/translator" ] || fairseq-musc train-translator --parallel "$parallel" --output "$out/translator" \
-    --languages ${LANGUAGES:-en de fr es ja zh ru it} "${translator[@]}" "${training[@]}" ${stopping[@]+"${stopping[@]}"}
+    --languages ${LANGUAGES:-en de fr es ja zh ru it} "${translator[@]}" "${training[@]}" \
+    ${stopping[@]+"${stopping[@]}"} ${OPTIONS:-}
 [ "$texts" = - ] || fairseq-musc score-translator --translator "$out/translator" --references "$texts" \
     --output "$out/scores" "${scoring[@]}"
