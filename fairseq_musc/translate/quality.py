@@ -144,10 +144,11 @@ def to_retranslate(
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}_]--[{_UNSPACED}]]+")
 _CHARACTER = regex.compile(rf"[{_UNSPACED}]")
-#: Addresses and tags, which nobody translates.
-_ADDRESS = regex.compile(r"(?:https?://|www\.)\S+|\S+@\S+|[@#]\S+")
+#: Addresses and tags, which nobody translates. No pattern here reads on from every place to the end of a run: texts
+#: without spaces are long.
+_ADDRESS = regex.compile(r"(?:https?://|www\.)[!-~]+|[\w.+-]{1,64}@[!-~]+|[@#]\w+", regex.ASCII)
 #: Where a sentence may end.
-_END = regex.compile(r"[.!?…]+[\"'”’»)\]]*\s|[。！？｡।؟\n]")
+_END = regex.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s|[。！？｡।؟\n]")
 _SAYS_SOMETHING = regex.compile(r"[\p{L}\p{N}]")
 _IS_SEEN = regex.compile(r"[^\p{Z}\p{C}]")
 #: Script -> what a character of it is worth, where it is worth more than one letter of an alphabet: with these weights
@@ -271,7 +272,9 @@ def is_foreign(translated: str, target_lang: str, thresholds: Thresholds = DEFAU
 
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _HAN = regex.compile(r"\p{Han}")
-_LATIN_NAME = regex.compile(r"(?V1)[\p{Latin}\p{N}_]*[\p{Latin}&&\p{Lu}][\p{Latin}\p{N}_]*")
+_LATIN_NAME = regex.compile(
+    r"(?V1)(?<![\p{Latin}\p{N}_])[[\p{Latin}\p{N}_]--\p{Lu}]*+[\p{Latin}&&\p{Lu}][\p{Latin}\p{N}_]*+"
+)
 
 #: Names of CLDR for mixed scripts -> the scripts of Unicode that a text in them is mostly in: Korean is still called a
 #: mixture, but Chinese characters have become rare in it.
