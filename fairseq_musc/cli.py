@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
+    "init": Verb("fairseq_musc.data.init", "data of your own -> a description for read, and a recipe"),
     "read": Verb("fairseq_musc.data.read", "raw files of a dataset -> corpora"),
     "translate": Verb("fairseq_musc.translate.translate", "corpora, or a text file -> translated ones (MT, BT)"),
     "check-translations": Verb(
@@ -67,26 +68,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the verbs below")
     verb_name = parser.parse_args(argv[:1]).verb
-    verb = importlib.import_module(VERBS[verb_name].module)
-    verb_parser = argparse.ArgumentParser(
-        prog=f"fairseq-musc {verb_name}",
+    try:
+        run_verb(verb_name, argv[1:])
+    except InputError as error:
+        print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_verb(name: str, options: Sequence[str]) -> None:
+    """Runs one verb in this process.
+
+    Raises:
+        InputError: as the verb says.
+        SystemExit: the options cannot be parsed, or are ``--help``.
+    """
+    verb = importlib.import_module(VERBS[name].module)
+    parser = argparse.ArgumentParser(
+        prog=f"fairseq-musc {name}",
         description=verb.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_arguments(verb_parser)
-    arguments = verb_parser.parse_args(argv[1:])
+    verb.add_arguments(parser)
+    arguments = parser.parse_args(options)
     # fairseq logs every file that it opens; what a verb has to say it says itself.
     fairseq = logging.getLogger("fairseq")
     level = fairseq.level
     fairseq.setLevel(logging.WARNING)
     try:
         verb.run(arguments)
-    except InputError as error:
-        print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
-        return 2
     finally:
         fairseq.setLevel(level)
-    return 0
 
 
 if __name__ == "__main__":

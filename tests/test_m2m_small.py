@@ -25,11 +25,11 @@ def test_a_translator_of_real_text_and_its_scores(tmp_path):
 
     part = script(PART="0")
     assert part.returncode == 3, part.stderr[-3000:]
-    assert "stopped at update 0 of 20" in part.stderr
+    assert "stopped at update 0 of 120" in part.stderr
     done = script()
     assert done.returncode == 0, done.stderr[-3000:]
     about = json.loads((tmp_path / "translator" / "training.json").read_text())
-    assert about["averaged"] == [15, 20]
+    assert about["averaged"] == [118, 120]
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert list(scores["scores"]) == ["en-it", "it-en", "en-ja", "ja-en"]
     assert (scores["text"], scores["lines"]) == ("devtest", 4)

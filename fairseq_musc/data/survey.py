@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -166,9 +166,13 @@ def labels_of(surveyed: Survey, codes: Mapping[str, str]) -> list[str]:
     own = surveyed.own
     kinds = [kind for kind in surveyed.rows if split_of(own, kind) == "train" and kind.language in codes]
     each = {kind.label for kind in kinds if kind.label}
-    if each <= {*surveyed.classes}:
-        return [*surveyed.classes]
-    return sorted(each, key=int) if all(re.fullmatch("-?[0-9]+", label) for label in each) else sorted(each)
+    return [*surveyed.classes] if each <= {*surveyed.classes} else in_class_order(each)
+
+
+def in_class_order(labels: Collection[str]) -> list[str]:
+    """Labels in the order of classes where nothing else is said: numbers by value, other texts by the alphabet."""
+    numbers = all(re.fullmatch("-?[0-9]+", label) for label in labels)
+    return sorted(set(labels), key=int) if numbers else sorted(set(labels))
 
 
 def unclear_labels(own: OwnData, labels: Sequence[str]) -> Iterator[str]:

@@ -49,7 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Writes the folder, and says what it is."""
+    print(export(arguments.checkpoint, arguments.folder, arguments.predictions, arguments.tokenizer))
+
+
+def export(checkpoint: Path, folder: Path, predictions: Path | None = None, tokenizer_name: str | None = None) -> str:
     """Writes the folder.
+
+    Args:
+        checkpoint: what ``fairseq-hydra-train`` wrote.
+        folder: a new folder.
+        predictions: of the checkpoint, for the model card.
+        tokenizer_name: that of the training data, by hub name or folder; None looks for it.
+
+    Returns:
+        What was written, in a line.
 
     Raises:
         InputError: the folder exists; the checkpoint cannot be loaded, is of an encoder without such a head, or
@@ -59,30 +73,28 @@ def run(arguments: argparse.Namespace) -> None:
     from fairseq_musc.huggingface.heads import sequence_classifier
     from fairseq_musc.models.checkpoint import load_classifier
 
-    if arguments.folder.exists():
-        raise InputError(f"{arguments.folder} exists; name a new folder, or remove this one first")
-    trained = load_classifier(arguments.checkpoint)
-    digest = sha256(arguments.checkpoint)
-    results = None if arguments.predictions is None else results_of_checkpoint(arguments.predictions, digest)
+    if folder.exists():
+        raise InputError(f"{folder} exists; name a new folder, or remove this one first")
+    trained = load_classifier(checkpoint)
+    digest = sha256(checkpoint)
+    results = None if predictions is None else results_of_checkpoint(predictions, digest)
     exported = sequence_classifier(trained.model, trained.labels, trained.model.dropout.p)
-    tokenizer, where = tokenizer_of(trained, arguments.tokenizer)
+    tokenizer, where = tokenizer_of(trained, tokenizer_name)
     tokenizer.model_max_length = min(readable(trained.model.encoder), longest_row(where, tokenizer))
-    with folder_written_whole(arguments.folder) as folder:
-        exported.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        with written_whole(folder / "README.md") as stream:
-            stream.write(
-                model_card(arguments.folder.name, trained, arguments.checkpoint.name, digest, exported, results)
-            )
-        apart = largest_difference(folder, trained)
+    with folder_written_whole(folder) as partial:
+        exported.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        with written_whole(partial / "README.md") as stream:
+            stream.write(model_card(folder.name, trained, checkpoint.name, digest, exported, results))
+        apart = largest_difference(partial, trained)
         if not apart <= TOLERANCE:
             raise RuntimeError(
                 f"the logits of the exported {type(exported).__name__} are {apart:.2g} from the checkpoint's, more "
                 f"than {TOLERANCE:g}; transformers has changed what this head computes"
             )
-    print(
-        f"{arguments.folder}: a {type(exported).__name__} with the classes {', '.join(trained.labels)}; its logits are "
-        f"the checkpoint's to {apart:.1e}"
+    return (
+        f"{folder}: a {type(exported).__name__} with the classes {', '.join(trained.labels)}; its logits are the "
+        f"checkpoint's to {apart:.1e}"
     )
 
 
