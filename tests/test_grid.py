@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from fairseq_musc.cli import main
 from fairseq_musc.errors import InputError
-from fairseq_musc.experiments import processes
+from fairseq_musc.experiments import cells, processes
 from fairseq_musc.experiments.cells import Cell, Result, check_settings, collect, mend_checkpoints, quoted
 from fairseq_musc.experiments.grid import add_arguments, boxes, launch_command, make_plan, overrides_apart
 from fairseq_musc.experiments.processes import environments, held_alone, last_figure, train_cells
@@ -453,3 +453,17 @@ def test_a_result_is_what_its_marker_says(plan):
     cell = next(iter(plan.cells.values()))
     mark_done(cell, 61.5, update=900)
     assert collect(cell) == Result("accuracy", 61.5, 900, 600, 1.0, {})
+
+
+def test_the_command_of_a_cell_is_found_where_packages_lie_in_a_folder_of_their_own(tmp_path, monkeypatch):
+    """As after ``pip install --target``: the commands are not beside the interpreter."""
+    monkeypatch.setattr(cells.sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
+    script = tmp_path / "bin" / "fairseq-hydra-train"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert str(script) in cells.train_command("musc_pawsx", None)
+    script.unlink()
+    with pytest.raises(InputError, match="not on the path"):
+        cells.train_command("musc_pawsx", None)

@@ -134,10 +134,18 @@ class Result:
 
 
 def train_command(config_name: str, config_dir: Path | None) -> list[str]:
-    """``fairseq-hydra-train`` of this environment with a recipe."""
-    script = Path(sysconfig.get_path("scripts"), "fairseq-hydra-train")
+    """``fairseq-hydra-train`` of this environment with a recipe.
+
+    Raises:
+        InputError: the command is neither beside this Python nor on the path.
+    """
+    here = Path(sysconfig.get_path("scripts"), "fairseq-hydra-train")
+    # Packages that were installed into a folder of their own (pip install --target) have their commands there.
+    script = str(here) if here.exists() else shutil.which("fairseq-hydra-train")
+    if script is None:
+        raise InputError("fairseq-hydra-train is not on the path; add the folder bin of where fairseq was installed")
     # -P keeps the current folder off the path: in a checkout fairseq_musc lies there, less what setup.py maps into it.
-    command = [sys.executable, "-P", str(script), "--config-name", config_name]
+    command = [sys.executable, "-P", script, "--config-name", config_name]
     return command if config_dir is None else [*command, "--config-dir", str(config_dir)]
 
 
