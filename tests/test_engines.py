@@ -25,6 +25,7 @@ from fairseq_musc.translate.engine import (
     generation_from,
     open_engine,
 )
+from fairseq_musc.translate.engines.ctranslate2 import allow_avx512
 from fairseq_musc.translate.fairseq_generate import translate
 from fairseq_musc.translate.release import open_translator
 
@@ -148,6 +149,25 @@ def test_a_model_is_converted_once_and_beside_the_translator_or_where_one_may_wr
     assert [path.name for path in folder.glob("ctranslate2-*")] == [kept.name]
     monkeypatch.setattr(FairseqConverter, "convert", None)
     assert hypotheses_by("ctranslate2", folder, Decoding(), CPU) == first
+
+
+def test_avx512_is_used_where_it_costs_no_clock_and_nobody_chose(tmp_path, monkeypatch):
+    monkeypatch.setenv("CT2_FORCE_CPU_ISA", "AVX2")  # so that it is put back, whatever the function does
+    cpuinfo = tmp_path / "cpuinfo"
+    for flags, given, expected in (
+        ("avx2 avx512f avx512_bf16 amx_int8", None, "AVX512"),
+        ("avx2 avx512f", None, None),
+        ("avx2 avx512_bf16", "AVX2", "AVX2"),
+    ):
+        cpuinfo.write_text(f"flags : {flags}\n")
+        os.environ.pop("CT2_FORCE_CPU_ISA", None)
+        if given:
+            os.environ["CT2_FORCE_CPU_ISA"] = given
+        allow_avx512(cpuinfo)
+        assert os.environ.get("CT2_FORCE_CPU_ISA") == expected
+    os.environ.pop("CT2_FORCE_CPU_ISA", None)
+    allow_avx512(tmp_path / "not there")
+    assert "CT2_FORCE_CPU_ISA" not in os.environ
 
 
 class Hostile:

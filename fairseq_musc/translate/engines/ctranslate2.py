@@ -8,6 +8,8 @@ lengths; and a hypothesis that reaches the limit of its length does not pay for 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +36,7 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> CTranslate2
         InputError: CTranslate2 is not installed, the folder is no translator, or its checkpoint holds other classes
             than a safe loader may build.
     """
+    allow_avx512(Path("/proc/cpuinfo"))
     try:
         import ctranslate2  # noqa: F401
     except ImportError:
@@ -43,6 +46,16 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> CTranslate2
     translator = open_translator(folder)
     check_pickled_classes(translator.checkpoint)
     return CTranslate2Engine(translator, decoding, device)
+
+
+def allow_avx512(cpuinfo: Path) -> None:
+    """Lets CTranslate2 use AVX-512 on the CPUs that gain by it, unless ``$CT2_FORCE_CPU_ISA`` says what it may use.
+
+    By itself it keeps to AVX2, because the first CPUs with AVX-512 lowered their clock for it. Those that have its
+    extension for bf16 do not; int8 takes an eighth less time there.
+    """
+    if cpuinfo.is_file() and re.search(r"\bavx512_bf16\b", cpuinfo.read_text(encoding="utf-8")):
+        os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
 
 
 class CTranslate2Engine:
