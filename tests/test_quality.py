@@ -73,7 +73,7 @@ def test_sound_translations_have_no_flaw(source, translated, languages):
 @pytest.mark.shared
 @pytest.mark.skipif(not FLORES.is_dir(), reason="needs the real sentences of ../shared/data")
 def test_human_translations_have_hardly_any_flaw_and_spoilt_ones_have_theirs():
-    """Every eighteenth line of FLORES in all 72 directions; left untranslated, cut short, or given in another language."""
+    """Every eighteenth line of FLORES in all 72 directions; left untranslated, cut short, or in another language."""
     texts = {path.suffix[1:]: path.read_text(encoding="utf-8").splitlines()[::18] for path in FLORES.glob("devtest.*")}
     assert len(texts) == 9
     seen = []
