@@ -5,12 +5,16 @@ from typing import NamedTuple
 
 import pytest
 import tiny
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is imported: kernels run on the CPU
+# A deadline for one example would measure who else uses the processor.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 class TinyWorld(NamedTuple):

@@ -124,7 +124,7 @@ def thresholds_from(arguments: argparse.Namespace) -> Thresholds:
     problems = []
     for name, value in asdict(thresholds).items():
         option = f"--{name.replace('_', '-')} is {value}"
-        if name in ("copied", "repeated", "foreign"):
+        if name in ("copied", "repeated", "foreign", "kana"):
             if not 0 < value <= 1:
                 problems.append(f"{option}; a share is above 0 and at most 1")
         elif name == "ratio":
