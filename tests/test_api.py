@@ -189,7 +189,8 @@ def test_importing_is_light_and_an_exported_folder_needs_no_fairseq(exported):
 
 
 @pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
-def test_a_folder_of_a_real_translator(exported, translator_folder, engine):
+def test_a_folder_of_a_real_translator(exported, translator_folder, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAIRSEQ_MUSC_CACHE", str(tmp_path))  # the translator's folder serves other tests, too
     settings = {"translator": translator_folder, "decoding": {"beam": 1, "max_len_b": 20}, "device": "cpu"}
     settings["engine"] = engine
     classifier = TranslateAllClassifier.from_pretrained(exported, progress=False, **settings)
