@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,24 @@ def percentile_interval(
     outside = (1 - confidence) / 2
     low, high = np.quantile(means, [outside, 1 - outside], axis=0)
     return low, high
+
+
+def wilson_interval(right: int, rows: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927): it stays within [0, 1], and holds for few rows, too.
+
+    Args:
+        right: successes.
+        rows: trials, at least 1.
+        confidence: in (0, 1), e.g. 0.95.
+
+    Returns:
+        The lower and the upper end.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrink = right / rows, 1 + z**2 / rows
+    middle = (share + z**2 / (2 * rows)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def discordant(advantage: NDArray[Any]) -> tuple[int, int]:
