@@ -55,23 +55,23 @@ class Box(NamedTuple):
 
 def steps(low: float, high: float, most: int) -> list[float]:
     """Round values from ``low`` to ``high``, at most ``most``: multiples of 1, 2 or 5 times a power of ten."""
-    width = (high - low) or 1.0
-    size = 10.0 ** math.floor(math.log10(width / most))
-    step = next(size * factor for factor in (1, 2, 5, 10, 20) if math.floor(width / (size * factor)) + 1 <= most)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    size = 10.0 ** math.floor(math.log10(((high - low) or 1.0) / most))
+    for step in (size * factor for factor in (1, 2, 5, 10, 20, 50)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
     return [round(place * step, 10) for place in range(first, last + 1)]
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """An SVG path through points; where one is not finite the path is broken."""
-    parts, pen_up = [], True
+    """An SVG path through points; where one is not finite the path is broken, and a point by itself is a dot."""
+    pieces: list[list[str]] = [[]]
     for x, y in points:
-        if not (math.isfinite(x) and math.isfinite(y)):
-            pen_up = True
-            continue
-        parts.append(f"{'M' if pen_up else 'L'}{x:g} {y:g}")
-        pen_up = False
-    return "".join(parts)
+        if math.isfinite(x) and math.isfinite(y):
+            pieces[-1].append(f"{x:g} {y:g}")
+        else:
+            pieces.append([])
+    return "".join(f"M{'L'.join(piece)}{'h0' if len(piece) == 1 else ''}" for piece in pieces if piece)
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------

@@ -158,7 +158,8 @@ def _translators(run: LoadedRun) -> tuple[str, ...]:
 
 def _mixtures(run: LoadedRun) -> tuple[str, ...]:
     """What Ens is the mean of; the weights of Ens_w were chosen for each run."""
-    return tuple(sorted({mixture(table.signature.members) for table in run.tables.get("Ens", {}).values()}))
+    members = (table.signature.members for table in run.tables.get("Ens", {}).values())
+    return tuple(sorted({mixture(each) for each in members if len(each) > 1}))
 
 
 def names_of(runs: Sequence[LoadedRun]) -> list[str]:

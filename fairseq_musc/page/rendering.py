@@ -18,6 +18,8 @@ from fairseq_musc.page.examples import KINDS
 from fairseq_musc.page.groups import RESAMPLES
 from fairseq_musc.version import __version__
 
+#: How many characters of an example's text are shown at once.
+SHOWN = 600
 #: The names of the paper that have indices: T_tst, S_tst^MT, L_ce and their kind.
 _INDEXED = re.compile(r"(?<![\w.])([STL])_(trn|val|tst|ce|musc|mu|sc)(?:\^(MT|BT))?(?!\w)")
 #: What a ``lang`` attribute may hold; whatever else a file name claims to be a language is not named there.
@@ -57,6 +59,7 @@ def rendered(contents: Contents) -> str:
     lowered = '<tspan class="sub" dy="3">{}</tspan><tspan dy="-3">\u200b</tspan>'
     raised = '<tspan class="sub" dy="-3">{}</tspan>'
     environment.filters["svg_names"] = lambda text: indexed(text, lowered, raised)
+    environment.filters["parted"] = parted
     environment.filters["language"] = lambda text: text if _LANGUAGE.fullmatch(text) else ""
     folder = files("fairseq_musc.page") / "templates"
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -74,6 +77,14 @@ def rendered(contents: Contents) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+def parted(text: str) -> tuple[str, str]:
+    """A long text in two: what is shown at once, up to a space if there is one, and what is unfolded."""
+    if len(text) <= 1.2 * SHOWN:  # what is left is worth unfolding
+        return text, ""
+    end = text.rfind(" ", SHOWN // 2, SHOWN) + 1 or SHOWN
+    return text[:end], text[end:]
 
 
 def _hash(text: str) -> str:

@@ -42,14 +42,22 @@ class Curves:
     """``loss`` and every ``L_...``: means over the updates since the last value, in nats."""
     validation: dict[str, Curve] = field(default_factory=dict)
     """``loss`` in nats, ``accuracy`` and every ``accuracy_...`` in %, over the whole validation set."""
+    epochs: dict[str, Curve] = field(default_factory=dict)
+    """As :attr:`training`, means over whole epochs: what is left of a training shorter than ``common.log_interval``."""
     config: Mapping[str, Any] | None = None
     """What fairseq was told, if the log shows it."""
 
     def add(self, kind: str, update: int, values: Mapping[str, float]) -> None:
-        """Takes up the values of an update; what a later attempt logs of an update stands for what was there."""
-        curves = self.training if kind == "training" else self.validation
+        """Takes up the values of an update; what a later attempt logs of an update stands for what was there.
+
+        Args:
+            kind: ``training``, ``validation`` or ``epochs``.
+            update: the number of optimiser steps.
+            values: all that was logged; what belongs to no curve is passed over.
+        """
+        curves: dict[str, Curve] = getattr(self, kind)
         for key, value in values.items():
-            if not (key == "loss" or key.startswith("L_" if kind == "training" else "accuracy")):
+            if not (key == "loss" or key.startswith("accuracy" if kind == "validation" else "L_")):
                 continue
             curve = curves.setdefault(key, [])
             while curve and curve[-1][0] >= update:
@@ -58,11 +66,11 @@ class Curves:
 
     def start_again(self) -> None:
         """Forgets the values: the training begins at its first update once more."""
-        self.training.clear()
-        self.validation.clear()
+        for curves in (self.training, self.validation, self.epochs):
+            curves.clear()
 
     def __bool__(self) -> bool:
-        return bool(self.training or self.validation)
+        return bool(self.training or self.validation or self.epochs)
 
 
 class Log(NamedTuple):
@@ -156,6 +164,8 @@ def read_log(path: Path) -> list[Curves]:
             if not trainings:
                 trainings.append(Curves())
             trainings[-1].add(*progress)
+    for curves in trainings:
+        curves.training = curves.training or curves.epochs
     return [curves for curves in trainings if curves]
 
 
@@ -190,14 +200,12 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
 
 def _progress(name: str, message: str) -> tuple[str, int, dict[str, float]] | None:
     """Kind, update and values of a line of progress; None if it is none."""
-    if name == "train":  # the means of an epoch: its parts are there already
-        return None
-    kind = "training" if name == "train_inner" else "validation"
+    kind = {"train_inner": "training", "train": "epochs"}.get(name, "validation")
     if message.startswith("{"):
         values = _from_json(message, "" if kind == "training" else f"{name}_")
     elif kind == "training":
         values = _numbers(_INNER, message)
-    elif " subset " in message:
+    elif kind == "epochs" or " subset " in message:
         values = _numbers(_PIPES, message)
     else:
         return None
