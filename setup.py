@@ -35,7 +35,11 @@ setup(
         "fairseq_musc.configs",
         "hydra_plugins.fairseq_musc_recipes",
     ],
-    package_data={"fairseq_musc.configs": ["*.yaml"], "fairseq_musc": ["py.typed"]},
+    package_data={
+        "fairseq_musc.configs": ["*.yaml"],
+        "fairseq_musc.page": ["templates/*"],
+        "fairseq_musc": ["py.typed"],
+    },
     # fairseq is an extra: `fairseq-fixed` asks for torchaudio, and a torchaudio built for another torch breaks
     # transformers. `make venv` (and docs/install.md) installs it without its dependencies.
     install_requires=[
@@ -63,7 +67,7 @@ setup(
     extras_require={
         "fairseq": ["fairseq-fixed==0.12.3.1"],
         "datasets": ["datasets>=4.8", "pyarrow>=21"],
-        "report": ["matplotlib>=3.9"],
+        "report": ["Jinja2>=3.1", "matplotlib>=3.9"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ctranslate2": ["ctranslate2>=4.8.5"],
         "ray": ["ray>=2.40"],

@@ -35,6 +35,7 @@ VERBS = {
     "predict": Verb("fairseq_musc.evaluate.predict", "checkpoint + data-bin -> predictions tables"),
     "ensemble": Verb("fairseq_musc.evaluate.ensemble", "predictions on T_tst and S_tst_MT -> predictions of Ens"),
     "report": Verb("fairseq_musc.evaluate.report", "predictions tables -> accuracies, or a table of the paper"),
+    "page": Verb("fairseq_musc.page.write", "predictions tables -> one HTML page about a run, or about several"),
     "figure": Verb("fairseq_musc.evaluate.figure", "predictions tables -> Figure 1, what the ensemble changes"),
     "compare": Verb("fairseq_musc.evaluate.compare", "two rows of a table -> bootstrap interval and McNemar's test"),
     "calibrate": Verb("fairseq_musc.evaluate.calibrate", "predictions tables -> calibration errors"),

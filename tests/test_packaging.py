@@ -74,6 +74,7 @@ def test_setup_packs_every_python_file_and_recipe(setup_arguments):
     assert not forgotten
     assert {name for name in packages if not name.startswith(("fairseq_musc", "hydra_plugins."))} == set()
     assert setup_arguments["package_data"]["fairseq_musc.configs"] == ["*.yaml"]
+    assert setup_arguments["package_data"]["fairseq_musc.page"] == ["templates/*"]
 
 
 def test_every_folder_with_modules_is_a_package_but_the_namespace_of_hydra():

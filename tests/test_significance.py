@@ -4,10 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 from fairseq_musc.evaluate import significance
-from fairseq_musc.evaluate.significance import discordant, holm, mcnemar, percentile_interval, resampled_means
+from fairseq_musc.evaluate.significance import (
+    discordant,
+    holm,
+    mcnemar,
+    percentile_interval,
+    resampled_means,
+    wilson_interval,
+)
 
 
 def paired(rows, seed=0):
@@ -71,6 +78,21 @@ def test_blocks_change_the_memory_and_not_the_law(monkeypatch):
 def test_the_ends_of_the_interval_are_quantiles():
     low, high = percentile_interval(np.arange(101.0)[:, None], 0.9)
     assert (low[0], high[0]) == pytest.approx((5, 95))
+
+
+def test_rows_that_are_all_different_are_drawn_as_well():
+    """The variance of a resample's mean is that of the rows over n, whatever the rows are."""
+    values = np.random.default_rng(7).normal(size=(60, 1))
+    means = resampled_means(values, 20_000, np.random.default_rng(8))
+    assert means.mean() == pytest.approx(values.mean(), abs=0.005)
+    assert means.std() == pytest.approx(values.std() / math.sqrt(60), rel=0.03)
+
+
+@pytest.mark.parametrize(("right", "rows"), [(0, 1), (1, 1), (0, 40), (7, 40), (40, 40), (4321, 5000)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_wilson_s_interval_is_scipy_s(right, rows, confidence):
+    expected = binomtest(right, rows).proportion_ci(confidence, method="wilson")
+    assert wilson_interval(right, rows, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(("first_only", "second_only"), [(0, 0), (5, 0), (1, 8), (12, 25), (7, 7), (40, 61)])

@@ -73,6 +73,12 @@ def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
     for path in predictions.glob("*_*.tsv"):
         assert path.read_bytes().count(b"\n") == 14
     assert "| Ens. |" in (predictions / "results.md").read_text()
+    page = run(
+        *("fairseq-musc", "page", "--predictions", predictions, "--corpora", "corpora", "--output", "report.html")
+    )
+    assert "1 run in 1 setting, 1 with a training log" in page
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "L<sub>musc</sub>, MUSC" in text and "hydra_train.log" in text
     again = run(SCRIPTS / "eval_translate_all.sh", checkpoint, "data-bin", "corpora", translator_folder, *fast)
     assert again == table
 

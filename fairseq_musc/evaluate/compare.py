@@ -254,13 +254,14 @@ def compare(first: TableRow, second: TableRow, resamples: int, confidence: float
     runs = len(first.folders)
     order = shared_order(first.tables)
     generator = np.random.default_rng(seed)
+    columns = [resampled_means(advantage[lang][:, None] / runs, resamples, generator) for lang in languages]
+    means = np.concatenate(columns, axis=1)  # (resamples, L)
     if order is None:
-        columns = [resampled_means(advantage[lang][:, None] / runs, resamples, generator) for lang in languages]
-        means = np.concatenate(columns, axis=1)
-    else:
+        average = means.mean(axis=1)
+    else:  # ids are drawn: what is drawn of an id is its mean over the languages
         aligned = np.stack([advantage[language][order[language]] for language in languages], axis=1)  # (n, L)
-        means = resampled_means(aligned / runs, resamples, generator)
-    means = np.column_stack([means, means.mean(axis=1)])  # (resamples, L + 1)
+        average = resampled_means(aligned.mean(axis=1, keepdims=True) / runs, resamples, generator)[:, 0]
+    means = np.column_stack([means, average])  # (resamples, L + 1)
     low, high = percentile_interval(means, confidence)
     accuracies = np.array([[row[language].mean() for language in languages] for row in right])  # (2, L)
     accuracies = np.column_stack([accuracies, accuracies.mean(axis=1)])

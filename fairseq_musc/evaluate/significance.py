@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ BLOCK = 4_000_000
 def resampled_means(values: NDArray[np.float64], resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """The means of bootstrap resamples: n rows drawn with replacement, whole, so that paired numbers stay together.
 
+    Of each resample it is drawn how often it has each distinct row (a multinomial law), which is the same as drawing
+    rows one by one and quick where rows are much alike: right and wrong answers are.
+
     Args:
         values: (n, k), k numbers for each row.
         resamples: how often n rows are drawn.
@@ -24,12 +29,13 @@ def resampled_means(values: NDArray[np.float64], resamples: int, generator: np.r
         (resamples, k)
     """
     n = len(values)
+    distinct, times = np.unique(values, axis=0, return_counts=True)
+    order = np.argsort(-times, kind="stable")  # the drawing of a resample ends where n rows are drawn
+    distinct, shares = distinct[order], times[order] / n
     means = []
-    for start in range(0, resamples, block := max(1, BLOCK // n)):
-        count = min(block, resamples - start)
-        drawn = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # how often each row was drawn
-        means.append(times @ values / n)
+    for start in range(0, resamples, block := max(1, BLOCK // len(shares))):
+        drawn = generator.multinomial(n, shares, size=min(block, resamples - start))  # (block, distinct rows)
+        means.append(drawn @ distinct / n)
     return np.concatenate(means)
 
 
@@ -48,6 +54,24 @@ def percentile_interval(
     outside = (1 - confidence) / 2
     low, high = np.quantile(means, [outside, 1 - outside], axis=0)
     return low, high
+
+
+def wilson_interval(right: int, rows: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927): it stays within [0, 1], and holds for few rows, too.
+
+    Args:
+        right: successes.
+        rows: trials, at least 1.
+        confidence: in (0, 1), e.g. 0.95.
+
+    Returns:
+        The lower and the upper end.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrink = right / rows, 1 + z**2 / rows
+    middle = (share + z**2 / (2 * rows)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def discordant(advantage: NDArray[Any]) -> tuple[int, int]:
