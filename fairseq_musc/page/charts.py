@@ -222,6 +222,9 @@ GRID = 250
 SCATTER = Box(GRID + 46, GRID + 56, 34, 12, 22, 34)
 #: The marks of the four colours around (0, 0), as relative paths; the round one is a dot that the line's cap makes.
 MARKS = {"blue": "h0", "red": "m-2-2l4 4m0-4l-4 4", "orange": "m-3-2.5h6l-3 5.5z", "green": "m-3 2.5h6l-3-5.5z"}
+#: The same for panels with more than :data:`CROWD` rows.
+SMALL_MARKS = {"blue": "h0", "red": "m-1-1l2 2m0-2l-2 2", "orange": "m-2-1h4l-2 3z", "green": "m-2 1h4l-2-3z"}
+CROWD = 1000
 
 
 class Scatter(NamedTuple):
@@ -232,19 +235,24 @@ class Scatter(NamedTuple):
     counts: dict[str, int]
     paths: dict[str, str]
     """Colour to all its marks. Rows of one colour that fall on one step of the grid are one mark."""
+    crowded: bool
+    """Whether the marks are the small ones."""
 
 
 def scatter(name: str, points: Points) -> Scatter:
     """The marks of a panel, each colour as one path, and the exact counts."""
+    crowded = len(points.x) > CROWD
+    marks = SMALL_MARKS if crowded else MARKS
     return Scatter(
         name,
         len(points.x),
         points.counts(),
         {
-            colour: _marks(points.x[mine], points.y[mine], MARKS[colour])
+            colour: _marks(points.x[mine], points.y[mine], marks[colour])
             for colour, kind in COLOURS.items()
             if (mine := points.of(kind)).any()
         },
+        crowded,
     )
 
 
