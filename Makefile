@@ -21,7 +21,7 @@ DONE := $(VENV)/.done
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long check wheel clean python-path FORCE
+.PHONY: help venv demo test test-long check docs wheel clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,10 @@ check: venv  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: venv  ## the documentation as a site, in docs/_build; a warning is an error
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
+	@echo docs/_build/index.html
+
 wheel: venv  ## dist/fairseq_musc-VERSION-py3-none-any.whl
 	@rm -rf build/lib  # what an earlier build left there would be packed as well
 	@$(PIP) --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -52,7 +56,7 @@ python-path:
 
 clean:  ## takes away the environment and what was built; compiled fairseq wheels in .cache stay
 	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
-	@rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf build dist docs/_build docs/reference ./*.egg-info .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -not -path './.*' -prune -exec rm -rf {} +
 
 # --- the environment, step by step -----------------------------------------------------------------------------------
