@@ -43,7 +43,7 @@ check: venv  ## lint, format, types
 	$(BIN)/mypy
 
 docs: venv  ## the documentation as a site, in docs/_build; a warning is an error
-	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
+	@$(BIN)/python -P -m sphinx -q -E -W --keep-going -b html docs docs/_build
 	@echo docs/_build/index.html
 
 wheel: venv  ## dist/fairseq_musc-VERSION-py3-none-any.whl

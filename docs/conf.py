@@ -99,7 +99,8 @@ def named_pages():
     """The pages that ``index.md`` names, itself among them."""
     index = (HERE / "index.md").read_text(encoding="utf-8")
     inside = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
-    return {"index", *(line.rpartition("<")[2].strip("> ") for block in inside for line in block.splitlines())}
+    lines = [line for block in inside for line in block.splitlines() if line and not line.startswith(":")]
+    return {"index", *(line.rpartition("<")[2].rstrip(">") for line in lines)} - {"self"}
 
 
 def help_of(verb):
