@@ -1,0 +1,212 @@
+"""What the documentation's command blocks find in their folder: small inputs, under the names that a page uses.
+
+A page whose blocks are run has a row in :data:`PAGES`.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import test_read_forms as forms
+from made_up_runs import BT, TRN, write_run
+from page_world import write_log
+
+from fairseq_musc.cli import main
+from fairseq_musc.evaluate.ensemble import average
+from fairseq_musc.evaluate.table import Signature, list_predictions, read_predictions, write_predictions
+
+PAWSX = ("en", "de", "es", "fr", "ja", "ko", "zh")
+XNLI = ("en", "ar", "bg", "de", "el", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+MLDOC = ("english", "german", "spanish", "french", "italian", "japanese", "russian", "chinese")
+MARC = ("en", "de", "es", "fr", "ja", "zh")
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def predicted(checkpoint, data, folder, corpora=("T_tst", "S_tst_MT")):
+    """Predictions by the real verbs, with their ensemble."""
+    options = ["--checkpoint", checkpoint, "--data", data, "--predictions", folder, "--corpora", *corpora]
+    assert main(["predict", *map(str, options)]) == 0
+    assert main(["ensemble", "--predictions", str(folder)]) == 0
+
+
+def as_another(folder, output, seed, corpora=("T_tst", "S_tst_MT"), checkpoint=None, translator=None):
+    """The tables of a folder as those of another run, or of another translator: its probabilities moved by chance."""
+    rng = np.random.default_rng(seed)
+    members = {}
+    for corpus, language in list_predictions(folder):
+        if corpus not in corpora:
+            continue
+        table = read_predictions(folder, corpus, language)
+        changes = {"seed": seed, "checkpoint_sha256": checkpoint} if checkpoint else {"translator": translator}
+        p = table.probabilities
+        if checkpoint or corpus != "T_tst":
+            p = 0.8 * p + 0.2 * rng.dirichlet(np.ones(p.shape[1]), size=len(p))
+        changed: Signature = replace(table.signature, **changes)
+        members.setdefault(language, []).append(replace(table, signature=changed, probabilities=p))
+    for tables in members.values():
+        for table in tables:
+            write_predictions(output, table)
+        if checkpoint:
+            tables.sort(key=lambda table: corpora.index(table.signature.corpus))
+            write_predictions(output, average(tables, [1 / len(tables)] * len(tables), "Ens"))
+
+
+def demo(folder, world, checkpoint):
+    """What ``make demo`` leaves, and the further runs that docs/analysis.md names."""
+    made = folder / "demo"
+    for name, source in (("encoder", world.encoder), ("data-bin", world.data), ("corpora", world.corpora)):
+        shutil.copytree(source, made / name)
+    (made / "checkpoints").mkdir()
+    shutil.copy(checkpoint, made / "checkpoints" / "checkpoint_best.pt")
+    ours = made / "checkpoints" / "checkpoint_best.predictions"
+    predicted(checkpoint, world.data, ours)
+    for name, seed in (("ce_mu_sc_musc-4", 4), ("ce-3", 3), ("ce-4", 4)):
+        digest = f"{len(name)}{seed}" * 32
+        as_another(ours, made / "runs" / name / "checkpoint_best.predictions", seed, checkpoint=digest[:64])
+    as_another(ours, made / "predictions-2", 1, translator="another (SHA-256 0123456789ab)")
+    write_run(folder / "runs" / "ce", terms="ce")
+    (folder / "corpora").mkdir()
+
+
+def report_page(folder, world, checkpoint):
+    """A run with its log and corpora, and runs of three losses with two seeds."""
+    shutil.copytree(world.corpora, folder / "corpora")
+    predicted(checkpoint, world.data, folder / "checkpoints" / "musc_pawsx" / "checkpoint_best.predictions")
+    for terms in ("ce", "ce+sc", "ce+mu+sc+musc"):
+        for seed in (1, 2):
+            run = write_run(folder / "runs" / terms / f"seed{seed}", terms=terms, seed=seed)
+            tables = list_predictions(run)
+            write_log(run / "train.log", read_predictions(run, *tables[0]).signature.training, seed)
+
+
+def tables(folder, world, checkpoint):
+    """Runs for Tables 3 and 5."""
+    for terms in ("ce", "ce+mu+sc+musc"):
+        for seed in (1, 2, 3):
+            write_run(folder / "runs" / "marc" / terms / f"seed{seed}", "marc", terms=terms, seed=seed, languages=MARC)
+
+
+def reviews(folder, world, checkpoint):
+    """What ``scripts/cls.sh ... small`` leaves of predictions."""
+    for seed in (1, 2):
+        for name, corpora in (("T_trn_MT", ("S_trn", "T_trn_MT")), ("T_trn", TRN), ("T_trn_BT", BT)):
+            where = folder / "small" / "runs" / f"S_trn+{name}_ce_seed={seed}" / "predictions"
+            write_run(where, "cls_books", corpora=corpora, seed=seed, languages=("en", "de", "fr", "ja"))
+
+
+def english_pairs(rows, classes):
+    return [(f"first {row}", f"second {row}", classes[row % len(classes)]) for row in range(rows)]
+
+
+def xtreme_translations(folder, languages, pairs, tests, label):
+    """XTREME's translate-train and translate-test, from the English train rows and the test rows of each language."""
+    for language in languages[1:]:
+        rows = [(*pair, f"{language} {pair[0]}", f"{language} {pair[1]}", label(value)) for *pair, value in pairs]
+        forms.write_cells(folder / "translate-train", f"en-{language}-translated.tsv", rows)
+        rows = [(a, b, f"back {a}", f"back {b}", label(value)) for a, b, value in tests(language)]
+        forms.write_cells(folder / "translate-test", f"test-{language}-en-translated.tsv", rows)
+
+
+def raw_files(folder, world, checkpoint):
+    """The published files of every data set, a few rows each, in all languages."""
+    head = ("id", "sentence1", "sentence2", "label")
+
+    def pawsx_tests(language):
+        return [(f"{language} t{row}", f"{language} u{row}", str(row % 2)) for row in range(6)]
+
+    train = english_pairs(8, "01")
+    x_final = folder / "x-final"
+    forms.write_cells(x_final, "en/train.tsv", [head, *((str(n + 1), *row) for n, row in enumerate(train))])
+    for language in PAWSX:
+        rows = [(str(n + 1), f"{language} v{n}", f"{language} w{n}", str(n % 2)) for n in range(800)]
+        forms.write_cells(x_final, f"{language}/dev_2k.tsv", [head, *rows])
+        rows = [(str(n + 1), *row) for n, row in enumerate(pawsx_tests(language))]
+        forms.write_cells(x_final, f"{language}/test_2k.tsv", [head, *rows])
+    xtreme_translations(folder, PAWSX, train, pawsx_tests, str)
+    json_folder = folder / "json"
+    forms.write_marc(json_folder, MARC)
+    for split in ("train", "dev", "test"):
+        (json_folder / split).mkdir()
+        for path in json_folder.glob(f"*_{split}.json"):
+            path.rename(json_folder / split / path.name)
+    for word in MLDOC:
+        for name in ("train.1000", "dev", "test"):
+            rows = [f"{label}\t{word} {name} {n}" for n in range(2) for label in ("CCAT", "ECAT", "GCAT", "MCAT")]
+            forms.write(folder / "mldoc", f"{word}.{name}", rows)
+    (folder / "cls").mkdir()
+    reviews_of(folder / "cls", "books")
+
+
+def reviews_of(folder, domain):
+    forms.write_cls(folder)
+    for path in folder.glob("dvd.*"):
+        path.rename(folder / path.name.replace("dvd", domain))
+
+
+def xnli(folder, world, checkpoint):
+    """XNLI 1.0, MultiNLI, and XTREME's translations of both."""
+    head = ("language", "gold_label", "sentence1_binary_parse", "sentence1", "sentence2", "promptID", "pairID", "genre")
+    labels = ("contradiction", "entailment", "neutral")
+
+    def rows_of(split, language):
+        return [(f"{language} {split} p{n}", f"{language} {split} h{n}", labels[n % 3]) for n in range(6)]
+
+    for split in ("dev", "test"):
+        rows = [
+            (language, label, "( x )", first, second, "1", str(100 + n), "fiction")
+            for language in XNLI
+            for n, (first, second, label) in enumerate(rows_of(split, language))
+        ]
+        forms.write_cells(folder / "XNLI-1.0", f"xnli.{split}.tsv", [head, *rows])
+    train = english_pairs(9, labels)
+    head = ("gold_label", "sentence1", "sentence2", "pairID")
+    rows = [(label, first, second, f"{n}c") for n, (first, second, label) in enumerate(train)]
+    forms.write_cells(folder / "multinli_1.0", "multinli_1.0_train.txt", [head, *rows])
+    published = {"contradiction": "contradictory"}
+    xtreme_translations(
+        folder, XNLI, train, lambda language: rows_of("test", language), lambda label: published.get(label, label)
+    )
+
+
+def data_bin(folder, world, checkpoint):
+    """A data-bin and the encoder that it is for."""
+    shutil.copytree(world.data, folder / "data-bin")
+    shutil.copytree(world.encoder, folder / "encoder")
+
+
+def own_data(folder, world, checkpoint):
+    """Nothing but the scripts: the tutorial makes all it needs."""
+    (folder / "scripts").symlink_to(SCRIPTS)
+
+
+#: A training in seconds, for pages that train the recipes of the paper.
+TINY_TRAINING = " model.pretrained=encoder optimization.max_epoch=1 common.cpu=true dataset.batch_size=8"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the blocks of a page are run."""
+
+    furnish: Callable[..., None]
+    """Fills the folder; is given it, the tiny world of ``conftest.py``, and a checkpoint that was trained on it."""
+    instead: dict[str, str] = field(default_factory=dict)
+    """What stands for what in the commands: a model of the hub, a training of hours."""
+    anew: tuple[str, ...] = ()
+    """What is taken away before every block: where blocks are alternatives, and not steps."""
+
+
+PAGES = {
+    "docs/algorithms.md": Stage(data_bin, {"criterion.terms=ce ": f"criterion.terms=ce{TINY_TRAINING} "}),
+    "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
+    "docs/cls.md": Stage(reviews),
+    "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
+    "docs/grid.md": Stage(data_bin),
+    "docs/marc.md": Stage(raw_files),
+    "docs/mldoc.md": Stage(raw_files),
+    "docs/page.md": Stage(report_page),
+    "docs/tables.md": Stage(tables),
+    "docs/tutorial.md": Stage(own_data),
+    "docs/xnli.md": Stage(xnli),
+}

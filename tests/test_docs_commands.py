@@ -1,0 +1,216 @@
+"""Every command of the documentation is one that the programs take, and what can be run in seconds is run."""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doc_blocks import PAGES as TEXTS
+from doc_blocks import ROOT, Block, blocks_in, every_block, words_of
+from doc_stage import PAGES
+from packaging.requirements import Requirement
+
+from fairseq_musc.cli import VERBS, main
+
+pytest_plugins = ["checkpoint_fixture"]
+
+BLOCKS = every_block()
+COMMANDS = [
+    pytest.param(block, command, id=f"{block.name}-{command[:40]}") for block in BLOCKS for command in block.commands
+]
+#: Words of the shell, and programs of others, of which nothing can be looked at.
+OTHERS = {"cd", "export", "mkdir", "ln", "fairseq-generate", "fairseq-train"}
+
+
+# --- every command is one that the programs take ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS)
+def test_the_program_takes_the_command(block, command, monkeypatch):
+    for words in words_of(command):
+        while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words = words[1:]
+        program, *arguments = words
+        if program == "fairseq-musc":
+            takes_verb(arguments, monkeypatch)
+        elif program == "fairseq-hydra-train":
+            takes_recipe(arguments)
+        elif program == "make":
+            targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert {word for word in arguments if "=" not in word} <= set(targets)
+        elif program == "pip":
+            takes_requirements(arguments)
+        elif program in ("python", "pytest") or program.startswith(".venv/bin/"):
+            for word in arguments:
+                assert not word.endswith(".py") or (ROOT / word).exists(), word
+        elif "/" in program:
+            assert os.access(ROOT / program, os.X_OK), program
+        else:
+            assert program in OTHERS, f"{block.name}: {program} is nothing that this test knows"
+
+
+def takes_verb(arguments, monkeypatch):
+    """The verb's own parser, and its overrides held against its recipe."""
+    assert arguments and arguments[0] in VERBS
+    verb = importlib.import_module(VERBS[arguments[0]].module)
+    if "..." in arguments:  # a command with something left out: its options are looked at
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        assert {word for word in arguments if word.startswith("--")} <= set(parser._option_string_actions)
+        return
+    given = []
+    monkeypatch.setattr(verb, "run", given.append)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            assert main(arguments) == 0
+        except SystemExit:
+            pytest.fail(said.getvalue())
+    (options,) = given
+    overrides = [word for word in arguments if re.match(r"[a-z_]+\.\w+=", word)]
+    if overrides and getattr(options, "config_name", None):
+        takes_recipe(["--config-name", options.config_name, *overrides])
+
+
+def takes_recipe(arguments):
+    from fairseq_musc.experiments.cells import TrainingRecipe
+
+    name = arguments[arguments.index("--config-name") + 1]
+    if "--config-dir" in arguments:
+        return  # a recipe that is made on the way
+    assert (ROOT / "configs" / f"{name}.yaml").exists(), f"there is no recipe {name}"
+    recipe = TrainingRecipe(name, None)
+    overrides = [word for word in arguments if "=" in word and not word.startswith(("hydra.", "hydra/", "-"))]
+    if not any(word.startswith("task.data=") for word in overrides):
+        overrides.append("task.data=data-bin")  # not all blocks say it again
+    recipe.check(overrides)
+
+
+def takes_requirements(arguments):
+    assert arguments[0] == "install"
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if before in ("-r", "--requirement"):
+            assert (ROOT / word).exists(), word
+        elif not word.startswith("-") and word != "install" and "/" not in word:
+            Requirement(word)
+
+
+@pytest.mark.parametrize("block", [pytest.param(b, id=b.name) for b in BLOCKS if b.language == "python"])
+def test_python_can_be_parsed(block):
+    ast.parse(block.text)
+
+
+# --- what is said about running ---------------------------------------------------------------------------------------
+
+
+def test_blocks_that_another_test_runs_name_it():
+    for block in BLOCKS:
+        if block.how == "by":
+            assert (ROOT / block.about).is_file(), f"{block.name}: there is no {block.about}"
+
+
+def test_every_block_that_is_run_has_a_stage_and_every_stage_a_block():
+    assert {block.page for block in BLOCKS if block.how in ("run", "long")} == set(PAGES)
+
+
+#: Pages of which every command block says what tests it.
+MARKED = {*PAGES, "README.md", "CONTRIBUTING.md", "docs/install.md", "docs/pawsx.md"}
+
+
+def test_the_pages_of_which_all_blocks_are_marked_stay_so():
+    assert [block.name for block in BLOCKS if block.page in MARKED and block.commands and block.how is None] == []
+    assert {str(path.relative_to(ROOT)) for path in TEXTS} >= MARKED
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["test: runs", "test: by", "test: not run", "test: not run:", "test: run tests/test_x.py", "test: long, really"],
+)
+def test_a_comment_that_says_nothing_known_is_noticed(comment):
+    with pytest.raises(ValueError, match="says nothing that is known"):
+        blocks_in(f"<!-- {comment} -->\n\n    make demo\n", "page.md")
+
+
+def test_a_comment_before_no_block_is_noticed():
+    with pytest.raises(ValueError, match="before something else"):
+        blocks_in("<!-- test: run -->\n\nWords.\n\n    make demo\n", "page.md")
+    with pytest.raises(ValueError, match="at the end"):
+        blocks_in("<!-- test: run -->\n", "page.md")
+
+
+def test_commands_are_found_in_blocks():
+    text = """
+<!-- test: not run: it is an example -->
+
+    $ fairseq-musc report --table 3 \\
+        --predictions runs  # a table
+    Table 3
+    make no command: it stands below a prompt
+
+```bash
+LEFT=1 make demo
+output
+```
+"""
+    first, second = blocks_in(text, "page.md")
+    assert first == Block("page.md", 4, "", first.text, "not run", "it is an example")
+    assert first.commands == ["fairseq-musc report --table 3 --predictions runs  # a table"]
+    assert words_of(first.commands[0]) == [["fairseq-musc", "report", "--table", "3", "--predictions", "runs"]]
+    assert (second.language, second.how, second.commands) == ("bash", None, ["LEFT=1 make demo"])
+
+
+# --- what can be run is run -------------------------------------------------------------------------------------------
+
+
+def run(command, page, folder):
+    """Runs a command of a page in its folder: a verb in this process, all else by the shell."""
+    for old, new in PAGES[page].instead.items():
+        command = command.replace(old, new)
+    in_shell = {
+        "cwd": folder,
+        "executable": "/bin/bash",
+        "capture_output": True,
+        "text": True,
+        "env": {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONSAFEPATH": "1"},
+    }
+    if command.startswith("fairseq-musc "):
+        expanded = subprocess.run(f"printf '%s\\0' {command}", shell=True, check=True, **in_shell).stdout
+        with contextlib.chdir(folder):
+            assert main(expanded.split("\0")[1:-1]) == 0, shlex.join(expanded.split("\0"))
+        return
+    done = subprocess.run(command, shell=True, **in_shell)
+    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+
+
+def run_page(page, hows, folder, world, checkpoint):
+    PAGES[page].furnish(folder, world, checkpoint)
+    for block in BLOCKS:
+        if block.page == page and block.how in hows:
+            for name in PAGES[page].anew:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for command in block.commands:
+                run(command, page, folder)
+
+
+def pages_with(how):
+    return sorted({block.page for block in BLOCKS if block.how == how})
+
+
+@pytest.mark.parametrize("page", pages_with("run"))
+def test_the_blocks_of_a_page_run(page, tmp_path, world, checkpoint):
+    run_page(page, ("run",), tmp_path, world, checkpoint)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", pages_with("long"))
+def test_the_long_blocks_of_a_page_run(page, tmp_path, world, checkpoint):
+    run_page(page, ("run", "long"), tmp_path, world, checkpoint)
