@@ -21,6 +21,7 @@ from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
+from fairseq_musc.forks import spare_the_parent
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
@@ -403,7 +404,8 @@ class MuscTask(FairseqTask):
 
     @said_plainly
     def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's own; named here for the errors of the data set's ``batch_by_size``."""
+        """fairseq's own; for the errors of the data set's ``batch_by_size``, and see :mod:`fairseq_musc.forks`."""
+        spare_the_parent()
         return super().get_batch_iterator(*args, **kwargs)
 
     def max_positions(self) -> None:

@@ -2,7 +2,7 @@
 
     python -P -m fairseq_musc.translate.training_child [arguments of fairseq-train]
 
-It differs from fairseq's own command in four things:
+It differs from fairseq's own command in five things:
 
 - It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
   it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
@@ -12,6 +12,7 @@ It differs from fairseq's own command in four things:
   with masks (#178251), with cuDNN where all scores of a query are far below zero (#196678); and one such batch ends a
   training. cuDNN also plans each shape of a batch anew, and hardly two batches here have the same. Sentences are short,
   so that the plain kernels cost little.
+- Processes that make batches leave its objects alone, see :mod:`fairseq_musc.forks`; without that, trainings hang.
 - It multiplies matrices of fp32 in TF32, where a GPU has it.
 - It logs in the form that fairseq's command sets up, whatever is imported first: parts of fairseq log while they are
   imported where optional packages are missing, and settle the form of all lines by it.
@@ -25,6 +26,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from fairseq_musc.forks import spare_the_parent
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 
 #: What makes fairseq stop behind the next update: any training time above this many hours.
@@ -43,6 +45,7 @@ def main() -> None:
     from fairseq_cli import train
 
     choose_kernels()
+    spare_the_parent()
     allow_fairseq_checkpoints()  # a checkpoint to go on from
     settings = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
 

@@ -1,0 +1,101 @@
+"""A forked process leaves alone what it inherits, and a training's loaders with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+#: An object in a reference cycle, a fork, and which process hears of the object's end.
+CYCLE = """
+import gc, os, sys
+from fairseq_musc.forks import spare_the_parent
+
+class Heard:
+    def __del__(self):
+        print("ended in", "the parent" if os.getpid() == parent else "a child", flush=True)
+
+def cycle():
+    heard = Heard()
+    heard.itself = heard
+
+parent = os.getpid()
+gc.disable()
+if "spared" in sys.argv:
+    spare_the_parent()
+    spare_the_parent()  # once more changes nothing
+cycle()
+child = os.fork()
+if not child:
+    gc.collect()
+    if "own" in sys.argv:
+        parent = -1
+        cycle()
+        gc.collect()
+    os._exit(0)
+os.waitpid(child, 0)
+gc.collect()
+"""
+
+
+def ends(*arguments: str) -> list[str]:
+    """What a process of its own prints: the hooks that a fork runs cannot be taken away again."""
+    command = [sys.executable, "-c", CYCLE, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_a_forked_process_collects_what_it_inherits_if_nothing_is_done():
+    assert ends() == ["ended in a child", "ended in the parent"]
+
+
+def test_a_forked_process_leaves_what_it_inherits_to_its_parent():
+    assert ends("spared") == ["ended in the parent"]
+
+
+def test_a_forked_process_collects_what_it_made_itself():
+    assert ends("spared", "own") == ["ended in a child", "ended in the parent"]
+
+
+#: Loaders as fairseq makes them, one an epoch, each in a cycle, with the collector at work in the workers.
+LOADERS = """
+import gc, sys
+from torch.utils.data import DataLoader
+from fairseq_musc.forks import spare_the_parent
+
+if "spared" in sys.argv:
+    spare_the_parent()
+
+class Epoch:
+    def __init__(self):
+        self.itself = self
+        self.batches = iter(DataLoader(range(40), 2, num_workers=2, persistent_workers=True, collate_fn=collate))
+
+def collate(rows):
+    gc.collect()
+    return rows
+
+gc.disable()
+for epoch in range(3):
+    assert sum(map(len, Epoch().batches)) == 40
+print("done", flush=True)
+"""
+
+
+def loaders(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The epochs in a process of their own."""
+    return subprocess.run(
+        [sys.executable, "-c", LOADERS, *arguments], capture_output=True, text=True, timeout=30, start_new_session=True
+    )
+
+
+def test_loaders_of_an_epoch_do_not_take_down_those_of_the_one_before():
+    spared = loaders("spared")
+    assert spared.stdout == "done\n", spared.stderr
+    assert "only test a child process" not in spared.stderr and "Bad file descriptor" not in spared.stderr
+
+
+def test_the_trouble_is_there_without_it():
+    try:
+        ended = loaders()
+    except subprocess.TimeoutExpired:  # a batch was lost: what all this is about
+        return
+    assert "only test a child process" in ended.stderr
