@@ -11,7 +11,8 @@ languages that m2m_100 lacks; where its 418M checkpoint can be had, that is the 
 
 Until it is done, what is done lies beside OUTPUT in a hidden folder: a training that was killed, or ended by
 --stop-after, goes on from its last checkpoint when the same command is given again. --updates, --save-every, --average,
---num-workers, how held-out lines are translated, and when to stop may be other ones then.
+--num-workers, how held-out lines are translated, and when to stop may be other ones then. A training that stands still
+goes on from there by itself.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from fairseq_musc.translate.fairseq_generate import translate
 from fairseq_musc.translate.parallel import Pairs, hold_out, read_parallel
 from fairseq_musc.translate.score import bleu, chrf
 from fairseq_musc.translate.training import (
+    STALLED_AFTER,
     Diverged,
     average,
     checkpoints_in,
@@ -49,7 +51,7 @@ LONGEST_TRAINED = 250
 UNFINISHED = 3
 
 #: What training.json does not say of a command.
-NO_SETTINGS = ("parallel", "output", "stop_after", "finish")
+NO_SETTINGS = ("parallel", "output", "stop_after", "finish", "stalled_after")
 
 #: The options that decide what text is trained on and how it is cut into pieces ...
 OF_THE_TEXT = (
@@ -137,6 +139,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave no training unfinished: when --stop-after ends it, or at once if that is not given, make the "
         "translator of what there is",
+    )
+    stopping.add_argument(
+        "--stalled-after",
+        type=float,
+        default=STALLED_AFTER,
+        metavar="SECONDS",
+        help="a training that shows no sign of life for so long, and each update is one, is killed and goes on from "
+        "its last checkpoint; its start and writing a checkpoint may take ten minutes whatever this is (default: "
+        "%(default)g)",
     )
     add_generation_arguments(parser)
 
@@ -228,6 +239,8 @@ def check_options(arguments: argparse.Namespace) -> None:
             problems.append(f"--{option.replace('_', '-')} is {getattr(arguments, option)}; it must be at least 1")
     if arguments.stop_after is not None and arguments.stop_after < 0:
         problems.append(f"--stop-after is {arguments.stop_after}; it must be at least 0")
+    if not arguments.stalled_after >= 1:
+        problems.append(f"--stalled-after is {arguments.stalled_after}; it must be at least 1")
     if problems:
         raise InputError.all_at_once("these options cannot be used:", problems)
 
@@ -314,7 +327,7 @@ def train(arguments: argparse.Namespace, prepared: Prepared, work: Path, end: fl
         write_json(settings, asked)
     if not is_done(found, arguments) and (end is None or time.monotonic() < end):
         try:
-            fairseq_train(train_arguments(arguments, prepared, folder), end)
+            fairseq_train(train_arguments(arguments, prepared, folder), end, arguments.stalled_after)
         except Diverged:
             shutil.rmtree(folder, ignore_errors=True)
             raise
