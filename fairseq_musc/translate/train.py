@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, write_json
 from fairseq_musc.translate import release
-from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from
-from fairseq_musc.translate.fairseq_generate import translate
+from fairseq_musc.translate.at_once import translate
+from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from, open_engine
 from fairseq_musc.translate.parallel import Pairs, hold_out, read_parallel
 from fairseq_musc.translate.score import bleu, chrf
 from fairseq_musc.translate.training import (
@@ -209,7 +209,7 @@ def run(arguments: argparse.Namespace) -> None:
         with folder_written_whole(arguments.output) as folder:
             shutil.copytree(prepared.translator, folder, dirs_exist_ok=True)
             write_checkpoint(checkpoints, folder / release.CHECKPOINTS[0])
-            scores = score_held_out(held_out, folder, decoding, device)
+            scores = score_held_out(held_out, folder, arguments.engine, decoding, device)
             about = {
                 "version": __version__,
                 "settings": {key: value for key, value in vars(arguments).items() if key not in NO_SETTINGS},
@@ -234,6 +234,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         problems.append(f"--dim {arguments.dim} is no multiple of --heads {arguments.heads}; choose one that is")
     if arguments.precision not in ("fp32", "fp16"):
         problems.append(f"--precision {arguments.precision} is not for training; fp32 and fp16 are")
+    if arguments.engine == "easynmt":
+        problems.append("--engine easynmt does not read what is made here; fairseq and ctranslate2 do")
     for option in ("updates", "save_every", "average"):
         if getattr(arguments, option) < 1:
             problems.append(f"--{option.replace('_', '-')} is {getattr(arguments, option)}; it must be at least 1")
@@ -358,17 +360,21 @@ def write_checkpoint(checkpoints: Sequence[Path], path: Path) -> None:
     torch.save(average(checkpoints), path)
 
 
-def score_held_out(held_out: Pairs, folder: Path, decoding: Decoding, device: Device) -> dict[str, dict[str, Any]]:
+def score_held_out(
+    held_out: Pairs, folder: Path, engine_name: str, decoding: Decoding, device: Device
+) -> dict[str, dict[str, Any]]:
     """BLEU and chrF of every direction, ``<aa>-<bb>`` -> score, on lines that were held out."""
-    translator = release.open_translator(folder)
     scores: dict[str, dict[str, Any]] = {"bleu": {}, "chrf": {}}
+    if not any(held_out.values()):
+        return scores
+    engine = open_engine(engine_name, folder, decoding, device)
     for (a, b), rows in held_out.items():
         for source_lang, target_lang, inputs, references in (
             (a, b, [row[0] for row in rows], [row[1] for row in rows]),
             (b, a, [row[1] for row in rows], [row[0] for row in rows]),
         ):
             if rows:
-                texts = translate(inputs, source_lang, target_lang, translator, decoding, device).texts
+                texts = translate(inputs, source_lang, target_lang, engine, decoding, device).texts
                 direction = f"{source_lang}-{target_lang}"
                 scores["bleu"][direction] = bleu(texts, references, target_lang)
                 scores["chrf"][direction] = chrf(texts, references)
