@@ -27,6 +27,7 @@ from pathlib import Path
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import written_whole
 from fairseq_musc.translate import documents
+from fairseq_musc.translate.at_once import plan_for
 from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.engine import (
     ENGINES,
@@ -138,10 +139,7 @@ def planned(arguments: argparse.Namespace, engine: Engine, decoding: Decoding) -
     """The file's texts, read and split."""
     with open(arguments.texts, encoding="utf-8", newline="\n") as stream:
         texts = [line.removesuffix("\n") for line in stream][: arguments.limit]
-    longest = min(decoding.longest, engine.longest)
-    return documents.plan(
-        texts, arguments.source_lang, arguments.target_lang, engine.lengths, longest, decoding.normalise
-    )
+    return plan_for(texts, arguments.source_lang, arguments.target_lang, engine, decoding)
 
 
 def machine(device: Device) -> str:

@@ -135,11 +135,19 @@ class MuscTaskConfig(FairseqDataclass):
         return found
 
 
+def is_source_original(name: str) -> bool:
+    """Whether a corpus is in the source language alone: S_trn."""
+    return CORPORA[name].side == "S" and CORPORA[name].made_from is None
+
+
+def is_paired(cfg: Any) -> bool:
+    """Whether a training row has two aligned views."""
+    return bool(are_views(cfg.train_corpora) if cfg.paired is None else cfg.paired)
+
+
 def shares_source(cfg: Any) -> bool:
     """Whether the training rows are pairs whose source view is one corpus for all languages."""
-    name = cfg.train_corpora[0]
-    paired = are_views(cfg.train_corpora) if cfg.paired is None else cfg.paired
-    return bool(paired) and CORPORA[name].side == "S" and CORPORA[name].made_from is None
+    return is_paired(cfg) and is_source_original(cfg.train_corpora[0])
 
 
 @register_task("musc", dataclass=MuscTaskConfig)
@@ -183,7 +191,7 @@ class MuscTask(FairseqTask):
         """The target languages, asked for or found."""
         if self.cfg.target_langs is not None:
             return list(self.cfg.target_langs)
-        target_side = [name for name in self.cfg.train_corpora if not self.is_source_original(name)]
+        target_side = [name for name in self.cfg.train_corpora if not is_source_original(name)]
         name = target_side[-1] if target_side else self.cfg.valid_corpora[0]
         found = [language for language in languages_of(self.cfg.data, name) if language != self.cfg.source_lang]
         if not found:
@@ -197,7 +205,7 @@ class MuscTask(FairseqTask):
     @property
     def paired(self) -> bool:
         """Whether a training row has two aligned views."""
-        return are_views(self.cfg.train_corpora) if self.cfg.paired is None else self.cfg.paired
+        return is_paired(self.cfg)
 
     @functools.cached_property
     def training_groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -212,17 +220,12 @@ class MuscTask(FairseqTask):
         return [
             (xx, [(name, xx)])
             for name in names
-            for xx in ([self.cfg.source_lang] if self.is_source_original(name) else self.target_langs)
+            for xx in ([self.cfg.source_lang] if is_source_original(name) else self.target_langs)
         ]
-
-    @staticmethod
-    def is_source_original(name: str) -> bool:
-        """Whether a corpus is in the source language alone: S_trn."""
-        return CORPORA[name].side == "S" and CORPORA[name].made_from is None
 
     def language_of(self, name: str, target: str) -> str:
         """The language under which a corpus lies in the data-bin when it is a view of a target language."""
-        return self.cfg.source_lang if self.is_source_original(name) else target
+        return self.cfg.source_lang if is_source_original(name) else target
 
     @said_plainly
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:

@@ -8,6 +8,8 @@ A translation is the sentence's words turned round in the other case, marked wit
   with the word HOPELESS always;
 - ``SECONDS`` is how long a batch takes; ``KILL_AT`` names a sentence at which the process dies, ``FAIL_AT`` one at
   which the engine raises.
+
+Use it with ``pytest_plugins = ["fake_engine"]`` and the fixture ``fake``.
 """
 
 import os
@@ -15,8 +17,10 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from fairseq_musc.errors import InputError
-from fairseq_musc.translate.engine import Hypothesis
+from fairseq_musc.translate.engine import ENGINES, Hypothesis
 
 LANGUAGES = ["de", "en", "fr", "ja"]
 translated = []
@@ -80,3 +84,11 @@ def make_folder(folder, digest="f" * 64):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fake.pt").write_text(digest)
     return folder
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """The engine among the engines, its translator in ``tmp_path / "fake"``, and nothing translated yet."""
+    monkeypatch.setitem(ENGINES, "fake", "fake_engine")
+    make_folder(tmp_path / "fake")
+    translated.clear()

@@ -16,6 +16,7 @@ from translator_fixture import sentences
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256
+from fairseq_musc.translate.at_once import translate
 from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.engine import (
     ENGINES,
@@ -26,8 +27,6 @@ from fairseq_musc.translate.engine import (
     open_engine,
 )
 from fairseq_musc.translate.engines.ctranslate2 import allow_avx512
-from fairseq_musc.translate.fairseq_generate import translate
-from fairseq_musc.translate.release import open_translator
 
 pytest_plugins = ["translator_fixture"]
 
@@ -243,9 +242,10 @@ def test_texts_come_back_in_their_places(translator_folder):
     rows = [row["en"] for row in sentences(40, seed=2)]
     long = " ".join(rows[10:]).replace(".", "")
     texts = [rows[0], "", f"{rows[1]}\n\n{rows[2]} {rows[0]}\n", rows[0], " \u3000", long]
-    translator, decoding = open_translator(translator_folder), Decoding(2, max_len_b=12)
-    made, counts = translate(texts, "en", "de", translator, decoding, CPU)
-    alone = [translate([row], "en", "de", translator, decoding, CPU).texts[0] for row in rows[:3]]
+    decoding = Decoding(2, max_len_b=12)
+    engine = open_engine("fairseq", translator_folder, decoding, CPU)
+    made, counts = translate(texts, "en", "de", engine, decoding, CPU)
+    alone = [translate([row], "en", "de", engine, decoding, CPU).texts[0] for row in rows[:3]]
     assert made[:5] == [alone[0], "", f"{alone[1]}\n\n{alone[2]} {alone[0]}\n", alone[0], " \u3000"]
     assert (counts["texts"], counts["blank"], counts["cut"], counts["empty"]) == (6, 2, 1, 0)
     assert len(made[5].split()) > 5 * len(made[0].split())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import sacrebleu
+from hugging_face_folder import write_hugging_face_folder
 from translator_fixture import sentences
 
 from fairseq_musc.cli import main
@@ -78,6 +79,35 @@ def test_what_cannot_be_scored(translator_folder, references, tmp_path, capsys, 
     assert score(translator_folder, references, tmp_path / "scores", *more) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "scores").exists()
+
+
+def test_every_engine_scores_what_it_says(translator_folder, references, tmp_path, monkeypatch):
+    """fairseq and CTranslate2 read the same files, and in fp32 find the same; EasyNMT reads those of Hugging Face."""
+    monkeypatch.setenv("FAIRSEQ_MUSC_CACHE", str(tmp_path / "cache"))
+    write_hugging_face_folder(translator_folder, tmp_path / "m2m100")
+    (references / "test.fr").unlink()  # which Hugging Face's tokenizer would know
+    about, texts = {}, {}
+    for engine in ("fairseq", "ctranslate2", "easynmt"):
+        folder = tmp_path / "m2m100" if engine == "easynmt" else translator_folder
+        only = ("--directions", "de-en", "--limit", "8") if engine != "easynmt" else ("--limit", "2")
+        assert score(folder, references, tmp_path / engine, "--engine", engine, *only) == 0
+        about[engine] = json.loads((tmp_path / engine / "de-en.json").read_text())
+        texts[engine] = (tmp_path / engine / "de-en.txt").read_text(encoding="utf-8").splitlines()
+        assert about[engine]["engine"] == engine
+        table = json.loads((tmp_path / engine / "scores.json").read_text())
+        assert (table["engine"], table["precision"]) == (engine, "fp32")
+        assert f"translator: {engine} with " in (tmp_path / engine / "scores.md").read_text()
+    assert list(tmp_path.glob("cache/ctranslate2-*"))
+    assert len(set(texts["fairseq"])) > 4
+    assert texts["ctranslate2"] == texts["fairseq"]
+    assert about["ctranslate2"] == {**about["fairseq"], "engine": "ctranslate2"}
+    assert len(table["scores"]) == 6  # all directions between its languages; ja-de and de-ja were not trained
+
+
+def test_no_direction_between_the_texts(translator_folder, references, tmp_path, capsys):
+    (references / "test.en").unlink()  # the others were trained with English alone
+    assert score(translator_folder, references, tmp_path / "scores") == 2
+    assert "texts are in de, fr, ja; it knows de, ja of these, and no direction" in capsys.readouterr().err
 
 
 def test_texts_that_are_not_aligned(translator_folder, references, tmp_path, capsys):

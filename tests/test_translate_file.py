@@ -8,16 +8,11 @@ import pytest
 
 from fairseq_musc.cli import main
 from fairseq_musc.files import sha256
-from fairseq_musc.translate.engine import ENGINES
+
+pytest_plugins = ["fake_engine"]
+pytestmark = pytest.mark.usefixtures("fake")
 
 GERMAN = "Ein Satz. Noch einer.\n\n  \nEin Satz.\nLetzte Zeile"
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setitem(ENGINES, "fake", "fake_engine")
-    fake_engine.make_folder(tmp_path / "fake")
-    fake_engine.translated.clear()
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ from fairseq_musc.data.corpus import Corpus, Row, write_corpus
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate import chunks
 from fairseq_musc.translate.chunks import WorkFolder, chunks_of
-from fairseq_musc.translate.engine import ENGINES, Hypothesis
+from fairseq_musc.translate.engine import Hypothesis
 from fairseq_musc.translate.job import fitting
+
+pytest_plugins = ["fake_engine"]
 
 TESTS = Path(__file__).parent
 ROWS = 60
@@ -32,10 +34,8 @@ CHUNK = 10
 
 
 @pytest.fixture(autouse=True)
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setitem(ENGINES, "fake", "fake_engine")
+def impatient(fake, monkeypatch):
     monkeypatch.setattr(chunks, "PATIENCE", 0.05)
-    fake_engine.make_folder(tmp_path / "fake")
 
 
 def write_sources(folder, rows=ROWS):

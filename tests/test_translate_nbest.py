@@ -9,14 +9,9 @@ import tiny
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
 from fairseq_musc.evaluate.table import read_predictions
-from fairseq_musc.translate.engine import ENGINES
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setitem(ENGINES, "fake", "fake_engine")
-    fake_engine.make_folder(tmp_path / "fake")
-    fake_engine.translated.clear()
+pytest_plugins = ["fake_engine"]
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def command(tmp_path, *more):

@@ -9,20 +9,16 @@ from fake_engine import translation
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
 from fairseq_musc.translate import retranslation
-from fairseq_musc.translate.engine import ENGINES, Decoding, Device, Hypothesis
+from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
 from fairseq_musc.translate.job import Task
 from fairseq_musc.translate.retranslation import flaws_in, mend, told, wider
+
+pytest_plugins = ["fake_engine"]
+pytestmark = pytest.mark.usefixtures("fake")
 
 SOUND = "Der Film war alles in allem recht gut."
 FLAWED = "Der FLAW war alles in allem recht gut."
 HOPELESS = "Der HOPELESS war alles in allem recht gut."
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setitem(ENGINES, "fake", "fake_engine")
-    fake_engine.make_folder(tmp_path / "fake")
-    fake_engine.translated.clear()
 
 
 @pytest.fixture

@@ -116,6 +116,26 @@ def test_a_width_that_the_heads_cannot_share(tmp_path, capsys):
     assert "--dim 32 is no multiple of --heads 5" in capsys.readouterr().err
 
 
+def test_an_engine_that_cannot_read_what_is_made(tmp_path, capsys):
+    assert main(tiny_arguments(tmp_path, tmp_path / "out", "--engine", "easynmt")) == 2
+    assert "--engine easynmt does not read what is made here; fairseq and ctranslate2 do" in capsys.readouterr().err
+
+
+def test_held_out_lines_are_translated_by_the_engine_that_is_asked_for(translator_folder, tmp_path, monkeypatch):
+    from fairseq_musc.translate import train
+    from fairseq_musc.translate.engine import Decoding, Device
+
+    monkeypatch.setenv("FAIRSEQ_MUSC_CACHE", str(tmp_path))
+    rows = [(row["en"], row["de"]) for row in sentences(4, seed=9)]
+    by = {
+        name: train.score_held_out({("en", "de"): rows}, translator_folder, name, Decoding(2, 0, 20), Device(cpu=True))
+        for name in ("fairseq", "ctranslate2")
+    }
+    assert list(tmp_path.glob("ctranslate2-*"))
+    assert by["ctranslate2"] == by["fairseq"]
+    assert by["fairseq"]["chrf"]["en-de"]["score"] > 0
+
+
 def test_a_vocabulary_too_small_for_the_characters(tmp_path, capsys):
     write_parallel(tmp_path / "in", 50)
     assert main(tiny_arguments(tmp_path / "in", tmp_path / "out", "--vocabulary", "10")) == 2

@@ -70,19 +70,15 @@ class FolderTranslator:
             InputError: the engine cannot be loaded, or does not know a language.
         """
         from fairseq_musc.progress import progress_bar
-        from fairseq_musc.translate import documents
-        from fairseq_musc.translate.batches import translate_sentences
+        from fairseq_musc.translate.at_once import plan_for, translate_plan
 
         self.engine.require([source, target])
-        longest = min(self.decoding.longest, self.engine.longest)
-        plan = documents.plan(texts, source, target, self.engine.lengths, longest, self.decoding.normalise)
+        plan = plan_for(texts, source, target, self.engine, self.decoding)
         shown = self.progress and len(plan.sentences) >= SHOWN
         bar = progress_bar(len(plan.sentences), "sentences", f"{source} -> {target}") if shown else None
         with bar or nullcontext():
             update = None if bar is None else bar.update
-            hypotheses = translate_sentences(plan.sentences, self.engine, source, target, self.device, update)
-        best = [first.text for first, *_ in hypotheses]
-        return plan.join(dict(zip(plan.sentences, best, strict=True)))
+            return translate_plan(plan, source, target, self.engine, self.device, update).texts
 
     def options(self) -> list[str]:
         """The same for the verb ``translate``."""

@@ -4,8 +4,7 @@ torch's flash attention is made for long rows: of a row of 60 tokens it computes
 pass gathers the gradient of queries in float32 beside. Here a block is 64 by 64, nothing is gathered beside, and the
 three gradients are written where the projection of queries, keys and values takes them from.
 
-Dropout keeps a weight if a hash of its place (query token, head, key) and of two seeds, drawn for every call from
-torch's CPU generator, is above a threshold; the backward pass computes the same hash again.
+Dropout is that of :mod:`fairseq_musc.models.triton_dropout`; the place of a weight is (query token, head, key).
 """
 
 from __future__ import annotations
@@ -17,24 +16,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fairseq_musc.models.triton_dropout import BITS, kept
+
 if TYPE_CHECKING:
     from fairseq_musc.models.attention import Spans
 
 LOG2_E = 1.4426950408889634
-BITS = 2**31  # what a hash is compared in: a threshold has to fit into an int32, or Triton compiles for an int64
 
 
 @triton.jit
-def kept(token, head, key, heads, longest, seed_a, seed_b, threshold):
+def weights_kept(token, head, key, heads, longest, seed_a, seed_b, threshold):
     """Which of the weights of ``token`` (M, 1) for ``key`` (1, N) are kept."""
-    h = ((token * heads + head) * longest + key).to(tl.uint32) + seed_a.to(tl.uint32)
-    h ^= h >> 16
-    h *= 0x7FEB352D
-    h ^= h >> 15
-    h += seed_b.to(tl.uint32)
-    h *= 0x846CA68B
-    h ^= h >> 16
-    return (h >> 1).to(tl.int32) >= threshold
+    return kept((token * heads + head) * longest + key, seed_a, seed_b, threshold)
 
 
 @triton.jit(do_not_specialize=["longest", "seed_a", "seed_b", "threshold", "queries"])
@@ -87,7 +80,8 @@ def forward_kernel(
         shrink = tl.exp2(highest - higher)
         total = total * shrink + tl.sum(p, 1)
         if DROPOUT:
-            p = tl.where(kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold), p, 0.0)
+            keep = weights_kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
+            p = tl.where(keep, p, 0.0)
         mixed = mixed * shrink[:, None] + tl.dot(p.to(v.dtype), v)
         highest = higher
     out = mixed * (grow / total)[:, None]
@@ -119,7 +113,7 @@ def score_gradient(
     p = tl.where(real, tl.exp2(tl.dot(q, tl.trans(k)) * scale - lse[:, None]), 0.0)
     d_p = tl.dot(d_out, tl.trans(v))
     if DROPOUT:
-        keep = kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
+        keep = weights_kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
         d_score = p * (tl.where(keep, d_p * grow, 0.0) - delta[:, None])
         p = tl.where(keep, p * grow, 0.0)
     else:

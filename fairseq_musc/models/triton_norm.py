@@ -1,8 +1,7 @@
 """Dropout, residual and LayerNorm behind a projection as one Triton kernel forward and one back.
 
-One by one, they read and write the tokens several times over; they are bound by memory. Dropout keeps an element if a
-hash of its place is above a threshold, as in :mod:`fairseq_musc.models.triton_attention`, and is computed again in the
-backward pass, so that no mask is kept.
+One by one, they read and write the tokens several times over; they are bound by memory. Dropout is that of
+:mod:`fairseq_musc.models.triton_dropout`; the place of an element is its number.
 """
 
 from __future__ import annotations
@@ -14,22 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BITS = 2**31  # see triton_attention
+from fairseq_musc.models.triton_dropout import BITS, kept
+
 ROWS = 2  # tokens that one program takes at once
 PROGRAMS = 792  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
-
-
-@triton.jit
-def kept(place, seed_a, seed_b, threshold):
-    """Which elements are kept."""
-    h = place.to(tl.uint32) + seed_a.to(tl.uint32)
-    h ^= h >> 16
-    h *= 0x7FEB352D
-    h ^= h >> 15
-    h += seed_b.to(tl.uint32)
-    h *= 0x846CA68B
-    h ^= h >> 16
-    return (h >> 1).to(tl.int32) >= threshold
 
 
 @triton.jit(do_not_specialize=["tokens", "seed_a", "seed_b", "threshold"])

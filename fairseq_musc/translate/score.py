@@ -17,15 +17,24 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, number, text, write
 from fairseq_musc.files import sha256, write_json, written_whole
-from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from
-from fairseq_musc.translate.fairseq_generate import provenance, translate
-from fairseq_musc.translate.release import Translator, directions_of, open_translator
+from fairseq_musc.translate.at_once import translate
+from fairseq_musc.translate.engine import (
+    Decoding,
+    Device,
+    Engine,
+    add_generation_arguments,
+    generation_from,
+    open_engine,
+)
+from fairseq_musc.translate.provenance import way_of
+from fairseq_musc.translate.release import LANGUAGE_PAIRS, directions_of
 from fairseq_musc.version import __version__
 
 #: sacreBLEU's tokenizer for languages that its own default (13a) does not cut into words.
@@ -57,17 +66,14 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: the texts are not there or not aligned, or a direction is unknown; all cases at once.
     """
     decoding, device = generation_from(arguments)
-    translator = open_translator(arguments.translator)
     name, texts = read_texts(arguments.references, arguments.name, arguments.limit)
-    known = directions_of(translator.language_pairs.read_text(encoding="utf-8"))
-    directions = arguments.directions or [
-        direction for direction in known if set(direction.split("-")) <= set(texts) & set(translator.languages)
-    ]
-    check_directions(directions, texts, translator)
+    engine = open_engine(arguments.engine, arguments.translator, decoding, device)
+    directions = arguments.directions or directions_between(texts, arguments.translator, engine)
+    check_directions(directions, texts, engine)
     scores = {}
     for direction in directions:
         source_lang, target_lang = direction.split("-")
-        hypotheses = translated(texts, source_lang, target_lang, translator, decoding, device, arguments.output)
+        hypotheses = translated(texts, source_lang, target_lang, engine, decoding, device, arguments.output)
         references = texts[target_lang]
         scores[direction] = {"bleu": bleu(hypotheses, references, target_lang), "chrf": chrf(hypotheses, references)}
     made_with = {
@@ -78,8 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
             language: sha256(arguments.references / f"{name}.{language}")
             for language in sorted({language for direction in directions for language in direction.split("-")})
         },
-        **{key: value for key, value in provenance("", "", translator, decoding).items() if "language" not in key},
-        "precision": device.precision,
+        **{key: value for key, value in way_of("", "", engine.provenance(), decoding).items() if "language" not in key},
     }
     sheet = table(scores, made_with)
     write(sheet, arguments.output / "scores")
@@ -114,7 +119,32 @@ def read_texts(folder: Path, name: str | None, limit: int | None) -> tuple[str, 
     return name, {language: lines[:limit] for language, lines in texts.items()}
 
 
-def check_directions(directions: Sequence[str], texts: Mapping[str, Any], translator: Translator) -> None:
+def directions_between(texts: Mapping[str, Any], translator: Path, engine: Engine) -> list[str]:
+    """The directions between the languages of texts that a translator was made for, in the order of its file of them.
+
+    A folder in Hugging Face's format has no such file: it was made for all directions between languages that it knows.
+    """
+    known = [language for language in texts if knows(engine, language)]
+    pairs = translator / LANGUAGE_PAIRS
+    if not pairs.is_file():
+        return [f"{a}-{b}" for a, b in permutations(known, 2)]
+    return [
+        direction
+        for direction in directions_of(pairs.read_text(encoding="utf-8"))
+        if set(direction.split("-")) <= set(known)
+    ]
+
+
+def knows(engine: Engine, language: str) -> bool:
+    """Whether a translator knows a language."""
+    try:
+        engine.require([language])
+    except InputError:
+        return False
+    return True
+
+
+def check_directions(directions: Sequence[str], texts: Mapping[str, Any], engine: Engine) -> None:
     """Raises :class:`InputError` if there is no direction, or one that is none, without a text or unknown."""
     problems = []
     for direction in directions:
@@ -123,11 +153,13 @@ def check_directions(directions: Sequence[str], texts: Mapping[str, Any], transl
             problems.append(f"{direction} is no direction; one is like en-de")
             continue
         problems += [f"{direction}: there is no text in {xx}" for xx in languages if xx not in texts]
-        problems += [
-            f"{direction}: the translator does not know {xx}" for xx in languages if xx not in translator.languages
-        ]
+        problems += [f"{direction}: the translator does not know {xx}" for xx in languages if not knows(engine, xx)]
     if not directions:
-        problems = [f"it knows {', '.join(translator.languages)}; texts are in {', '.join(texts)}"]
+        known = [language for language in texts if knows(engine, language)]
+        problems = [
+            f"texts are in {', '.join(texts)}; it knows {', '.join(known) or 'none'} of these, and no direction "
+            "between two of them"
+        ]
     if problems:
         raise InputError.all_at_once("the translator cannot be scored:", problems)
 
@@ -136,7 +168,7 @@ def translated(
     texts: Mapping[str, list[str]],
     source_lang: str,
     target_lang: str,
-    translator: Translator,
+    engine: Engine,
     decoding: Decoding,
     device: Device,
     output: Path,
@@ -146,13 +178,12 @@ def translated(
     about = path.with_suffix(".json")
     sources = texts[source_lang]
     made_with = {
-        **provenance(source_lang, target_lang, translator, decoding),
-        "precision": device.precision,
+        **way_of(source_lang, target_lang, engine.provenance(), decoding),
         "source": sources,
     }
     if about.is_file() and json.loads(about.read_text(encoding="utf-8")) == json.loads(json.dumps(made_with)):
         return path.read_text(encoding="utf-8").split("\n")[:-1]
-    found = translate(sources, source_lang, target_lang, translator, decoding, device).texts
+    found = translate(sources, source_lang, target_lang, engine, decoding, device).texts
     about.unlink(missing_ok=True)
     with written_whole(path) as stream:
         stream.writelines(f"{line}\n" for line in found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_musc.translate import documents
+from fairseq_musc.translate.at_once import plan_for
 from fairseq_musc.translate.chunks import Translations, WorkFolder
 from fairseq_musc.translate.engine import Decoding, Device
 from fairseq_musc.translate.job import Task, Workers, translate_all
@@ -44,9 +45,7 @@ class Setup:
 
     def plan(self, texts: Sequence[str], source_lang: str, target_lang: str) -> documents.Plan:
         """The sentences of texts, as the engine is given them."""
-        engine = self.workers.engine(self.decoding)
-        longest = min(self.decoding.longest, engine.longest)
-        return documents.plan(texts, source_lang, target_lang, engine.lengths, longest, self.decoding.normalise)
+        return plan_for(texts, source_lang, target_lang, self.workers.engine(self.decoding), self.decoding)
 
     def work_folder(self, beside: Path, source_lang: str, target_lang: str, again: bool = False) -> WorkFolder:
         """Where sentences lie that were translated in this way, or ``again`` with the wider beam."""

@@ -11,7 +11,8 @@ languages that m2m_100 lacks; where its 418M checkpoint can be had, that is the 
 
 Until it is done, what is done lies beside OUTPUT in a hidden folder: a training that was killed, or ended by
 --stop-after, goes on from its last checkpoint when the same command is given again. --updates, --save-every, --average,
---num-workers, how held-out lines are translated, and when to stop may be other ones then.
+--num-workers, how held-out lines are translated, and when to stop may be other ones then. A training that stands still
+goes on from there by itself.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from typing import Any, NamedTuple
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, write_json
 from fairseq_musc.translate import release
-from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from
-from fairseq_musc.translate.fairseq_generate import translate
+from fairseq_musc.translate.at_once import translate
+from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from, open_engine
 from fairseq_musc.translate.parallel import Pairs, hold_out, read_parallel
 from fairseq_musc.translate.score import bleu, chrf
 from fairseq_musc.translate.training import (
+    STALLED_AFTER,
     Diverged,
     average,
     checkpoints_in,
@@ -49,7 +51,7 @@ LONGEST_TRAINED = 250
 UNFINISHED = 3
 
 #: What training.json does not say of a command.
-NO_SETTINGS = ("parallel", "output", "stop_after", "finish")
+NO_SETTINGS = ("parallel", "output", "stop_after", "finish", "stalled_after")
 
 #: The options that decide what text is trained on and how it is cut into pieces ...
 OF_THE_TEXT = (
@@ -138,6 +140,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave no training unfinished: when --stop-after ends it, or at once if that is not given, make the "
         "translator of what there is",
     )
+    stopping.add_argument(
+        "--stalled-after",
+        type=float,
+        default=STALLED_AFTER,
+        metavar="SECONDS",
+        help="a training that shows no sign of life for so long, and each update is one, is killed and goes on from "
+        "its last checkpoint; its start and writing a checkpoint may take ten minutes whatever this is (default: "
+        "%(default)g)",
+    )
     add_generation_arguments(parser)
 
 
@@ -198,7 +209,7 @@ def run(arguments: argparse.Namespace) -> None:
         with folder_written_whole(arguments.output) as folder:
             shutil.copytree(prepared.translator, folder, dirs_exist_ok=True)
             write_checkpoint(checkpoints, folder / release.CHECKPOINTS[0])
-            scores = score_held_out(held_out, folder, decoding, device)
+            scores = score_held_out(held_out, folder, arguments.engine, decoding, device)
             about = {
                 "version": __version__,
                 "settings": {key: value for key, value in vars(arguments).items() if key not in NO_SETTINGS},
@@ -223,11 +234,15 @@ def check_options(arguments: argparse.Namespace) -> None:
         problems.append(f"--dim {arguments.dim} is no multiple of --heads {arguments.heads}; choose one that is")
     if arguments.precision not in ("fp32", "fp16"):
         problems.append(f"--precision {arguments.precision} is not for training; fp32 and fp16 are")
+    if arguments.engine == "easynmt":
+        problems.append("--engine easynmt does not read what is made here; fairseq and ctranslate2 do")
     for option in ("updates", "save_every", "average"):
         if getattr(arguments, option) < 1:
             problems.append(f"--{option.replace('_', '-')} is {getattr(arguments, option)}; it must be at least 1")
     if arguments.stop_after is not None and arguments.stop_after < 0:
         problems.append(f"--stop-after is {arguments.stop_after}; it must be at least 0")
+    if not arguments.stalled_after >= 1:
+        problems.append(f"--stalled-after is {arguments.stalled_after}; it must be at least 1")
     if problems:
         raise InputError.all_at_once("these options cannot be used:", problems)
 
@@ -314,7 +329,7 @@ def train(arguments: argparse.Namespace, prepared: Prepared, work: Path, end: fl
         write_json(settings, asked)
     if not is_done(found, arguments) and (end is None or time.monotonic() < end):
         try:
-            fairseq_train(train_arguments(arguments, prepared, folder), end)
+            fairseq_train(train_arguments(arguments, prepared, folder), end, arguments.stalled_after)
         except Diverged:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -345,17 +360,21 @@ def write_checkpoint(checkpoints: Sequence[Path], path: Path) -> None:
     torch.save(average(checkpoints), path)
 
 
-def score_held_out(held_out: Pairs, folder: Path, decoding: Decoding, device: Device) -> dict[str, dict[str, Any]]:
+def score_held_out(
+    held_out: Pairs, folder: Path, engine_name: str, decoding: Decoding, device: Device
+) -> dict[str, dict[str, Any]]:
     """BLEU and chrF of every direction, ``<aa>-<bb>`` -> score, on lines that were held out."""
-    translator = release.open_translator(folder)
     scores: dict[str, dict[str, Any]] = {"bleu": {}, "chrf": {}}
+    if not any(held_out.values()):
+        return scores
+    engine = open_engine(engine_name, folder, decoding, device)
     for (a, b), rows in held_out.items():
         for source_lang, target_lang, inputs, references in (
             (a, b, [row[0] for row in rows], [row[1] for row in rows]),
             (b, a, [row[1] for row in rows], [row[0] for row in rows]),
         ):
             if rows:
-                texts = translate(inputs, source_lang, target_lang, translator, decoding, device).texts
+                texts = translate(inputs, source_lang, target_lang, engine, decoding, device).texts
                 direction = f"{source_lang}-{target_lang}"
                 scores["bleu"][direction] = bleu(texts, references, target_lang)
                 scores["chrf"][direction] = chrf(texts, references)

@@ -7,6 +7,9 @@ It differs from fairseq's own command in five things:
 - It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
   it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
   a number of updates, or by its own training time, in which nothing counts that was done before.
+- It prints a sign of life, :data:`SIGN`, at updates and at batches of held-out lines, and prints its stack when it gets
+  :data:`STACK_SIGNAL`, as do the processes that make its batches. On a GPU, with many of those processes, it was seen
+  to stand still for ever behind some epochs.
 - It keeps to the plain kernels of attention. Of the fused ones it is reported that gradients come out that are not
   finite where those of the formula are: with thousands of very short sentences in a batch (pytorch/pytorch#119320),
   with masks (#178251), with cuDNN where all scores of a query are far below zero (#196678); and one such batch ends a
@@ -20,11 +23,15 @@ It differs from fairseq's own command in five things:
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 from fairseq_musc.forks import spare_the_parent
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
@@ -32,18 +39,29 @@ from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 #: What makes fairseq stop behind the next update: any training time above this many hours.
 AT_ONCE = 1e-9
 
+#: The line that says that it is at work.
+SIGN = "at work"
+
+#: Seconds between two signs of life at least.
+BETWEEN_SIGNS = 1.0
+
+#: What makes a process print the stacks of its threads.
+STACK_SIGNAL = signal.SIGUSR1
+
 #: As ``fairseq_cli.train`` has it, less the time.
 LOG_FORMAT = "%(levelname)s | %(name)s | %(message)s"
 
 
 def main() -> None:
     """Trains; the arguments are in ``sys.argv``."""
+    faulthandler.register(STACK_SIGNAL)  # the processes that make batches inherit it
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout)
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.distributed import utils as distributed_utils
     from fairseq_cli import train
 
+    train.Trainer = with_signs(train.Trainer)
     choose_kernels()
     spare_the_parent()
     allow_fairseq_checkpoints()  # a checkpoint to go on from
@@ -65,6 +83,29 @@ def choose_kernels() -> None:
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
         torch.set_float32_matmul_precision("high")
+
+
+def with_signs(trainer: type[Any]) -> type[Any]:
+    """A trainer of fairseq's that gives a sign of life with every batch."""
+    last = 0.0
+
+    def sign() -> None:
+        nonlocal last
+        if time.monotonic() - last >= BETWEEN_SIGNS:
+            last = time.monotonic()
+            # Past sys.stdout, whose lock a process that another thread forks in this moment would inherit taken.
+            os.write(1, f"{SIGN}\n".encode())
+
+    class WithSigns(trainer):
+        def train_step(self, *args: Any, **kwargs: Any) -> Any:
+            sign()
+            return super().train_step(*args, **kwargs)
+
+        def valid_step(self, *args: Any, **kwargs: Any) -> Any:
+            sign()
+            return super().valid_step(*args, **kwargs)
+
+    return WithSigns
 
 
 def obey(descriptor: int, stop: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ are those of :class:`Hypothesis`. Tokens of other languages amid a text are left
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,11 @@ class EasyNMTEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See :class:`fairseq_musc.translate.engine.Engine`."""
+        return {"engine": "easynmt", "translator": self._sha256, "precision": self.device.precision}
+
+    @cached_property
+    def _sha256(self) -> dict[str, str]:
+        """The checksum of each file by its name; computed once, as the weights are large."""
         files = [path for path in self.folder.iterdir() if path.is_file()]
         files.sort(key=lambda path: (path.name not in WEIGHTS, path.name))  # the weights first, as everywhere
-        checksums = {path.name: sha256(path) for path in files}
-        return {"engine": "easynmt", "translator": checksums, "precision": self.device.precision}
+        return {path.name: sha256(path) for path in files}
