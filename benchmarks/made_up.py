@@ -17,6 +17,9 @@ from fairseq_musc.data.corpus import CORPORA, Corpus, Row, write_corpus
 from fairseq_musc.models.new_encoder import SPECIAL_TOKENS
 
 LANGUAGES = ("de", "es", "fr", "ja", "ko", "zh")
+"""The target languages of PAWS-X."""
+XNLI_LANGUAGES = ("ar", "bg", "de", "el", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+"""The target languages of XNLI."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ def make_rows(size: Size, count: int, rng: np.random.Generator, prefix: str) -> 
     return rows
 
 
-def make_corpora(folder: Path, size: Size, counts: dict[str, int], languages: Sequence[str] = LANGUAGES) -> None:
+def make_corpora(
+    folder: Path, sizes: Size | Sequence[Size], counts: dict[str, int], languages: Sequence[str] = LANGUAGES
+) -> None:
     """Writes corpora in the source language, where there is such a corpus, and in all target languages.
 
     Args:
         folder: where they go.
-        size: of their rows.
-        counts: corpus -> rows in each language.
+        sizes: of their rows; of several, first come the rows of the first.
+        counts: corpus -> rows in each language, of each size.
         languages: the target languages.
     """
+    sizes = [sizes] if isinstance(sizes, Size) else sizes
     rng = np.random.default_rng(0)
     for name, count in counts.items():
         translated = CORPORA[name].made_from is not None
@@ -72,7 +78,8 @@ def make_corpora(folder: Path, size: Size, counts: dict[str, int], languages: Se
         of_source = [] if translated else ["en"]
         for language in [*of_source, *(() if name == "S_trn" else languages)]:
             text_language = "en" if CORPORA[name].side == "S" else language
-            rows = make_rows(size, count, rng, f"{CORPORA[name].split}-")
+            split = CORPORA[name].split
+            rows = [row for k, size in enumerate(sizes) for row in make_rows(size, count, rng, f"{split}-{k}-")]
             write_corpus(folder, Corpus(name, language, text_language, "pawsx", ("0", "1"), rows, provenance))
 
 
@@ -93,9 +100,10 @@ def make_encoder(folder: Path, size: Size) -> None:
     succeed([*command, *(str(part) for option in sizes.items() for part in option)])
 
 
-def make_data_bin(folder: Path, corpora: Path, encoder: Path) -> None:
+def make_data_bin(folder: Path, corpora: Path, encoder: Path, max_length: int = 128) -> None:
     """Binarizes corpora by ``fairseq-musc binarize``."""
-    succeed(["binarize", "--corpora", str(corpora), "--data", str(folder), "--tokenizer", str(encoder)])
+    command = ["binarize", "--corpora", str(corpora), "--data", str(folder), "--tokenizer", str(encoder)]
+    succeed([*command, "--max-length", str(max_length)])
 
 
 def succeed(command: list[str]) -> None:

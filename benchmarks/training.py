@@ -368,22 +368,9 @@ def check_against_reference(arguments: argparse.Namespace, variant: Variant, res
         ArithmeticError: they differ by more than float32's or bfloat16's rounding can explain.
     """
     from fairseq import tasks
-    from fairseq.dataclass.initialize import hydra_init
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    import fairseq_musc.configs
-    import fairseq_musc.registration
 
     def composed(*options: str) -> Any:
-        GlobalHydra.instance().clear()
-        hydra_init("musc_pawsx")
-        world = [f"task.data={arguments.world / 'data-bin'}", f"model.pretrained={arguments.world / 'encoder'}"]
-        with initialize_config_dir(str(Path(fairseq_musc.configs.__path__[0]).resolve()), version_base="1.1"):
-            cfg = compose("musc_pawsx", [*world, *options])
-        GlobalHydra.instance().clear()
-        return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        return composed_recipe(arguments.world / "data-bin", arguments.world / "encoder", *options)
 
     cfg = composed()
     model = tasks.setup_task(cfg.task).build_model(cfg.model).to(device_of()).train()
@@ -415,6 +402,25 @@ def check_against_reference(arguments: argparse.Namespace, variant: Variant, res
         result.notes.append(f"{name}: loss terms differ by {terms:.1e}, the gradient by {gradient:.1e} of its norm")
         if not (terms < bound and gradient < bound):
             raise ArithmeticError(result.notes[-1])
+
+
+def composed_recipe(data: Path, encoder: Path, *options: str) -> Any:
+    """The configuration that ``fairseq-hydra-train --config-name musc_pawsx`` would make of these overrides."""
+    from fairseq.dataclass.initialize import hydra_init
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    import fairseq_musc.configs
+    import fairseq_musc.registration
+
+    GlobalHydra.instance().clear()
+    hydra_init("musc_pawsx")
+    world = [f"task.data={data}", f"model.pretrained={encoder}"]
+    with initialize_config_dir(str(Path(fairseq_musc.configs.__path__[0]).resolve()), version_base="1.1"):
+        cfg = compose("musc_pawsx", [*world, *options])
+    GlobalHydra.instance().clear()
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
 
 
 def one_step(cfg: Any, model: Any, packed: bool, precision: str | None) -> tuple[dict[str, float], torch.Tensor]:

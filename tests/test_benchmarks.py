@@ -1,10 +1,12 @@
 """The benchmarks run in their small form; the figures of a CPU under load are not looked at."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -46,3 +48,48 @@ def test_binarizing(tmp_path):
     results, _ = run("binarizing", tmp_path, "--rows", "30")
     assert [result["rows"] for result in results] == [30]
     assert results[0]["gib"] > 0
+
+
+def test_scaling(tmp_path):
+    results, told = run("scaling", tmp_path)
+    assert [(r["axis"], r["value"]) for r in results] == [
+        *(("batch", n) for n in (2, 16)),
+        *(("languages", n) for n in (1, 3)),
+        *(("length", n) for n in (8, 64)),
+        *(("rows", n) for n in (100, 400)),
+    ]
+    assert not any(r["error"] for r in results)
+    assert all(r["milliseconds"] > 0 and r["load_milliseconds"] > 0 for r in results)
+    # Two pairs of two languages are four views each, and as many mixed ones: 16 rows, all of one length.
+    of_length = {r["value"]: r for r in results if r["axis"] == "length"}
+    assert {n: (r["tokens"], r["squares"]) for n, r in of_length.items()} == {n: (16 * n, 16 * n * n) for n in (8, 64)}
+    tokens = {(r["axis"], r["value"]): r["tokens"] for r in results}
+    assert tokens["batch", 16] == pytest.approx(8 * tokens["batch", 2], rel=0.15)
+    assert tokens["languages", 3] == pytest.approx(3 * tokens["languages", 1], rel=0.15)
+    assert "One law for all points" in told
+    assert (tmp_path / "scaling.md").read_text().strip() in told
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.long
+def test_scaling_names_what_it_had_no_time_for(tmp_path):
+    results, told = run("scaling", tmp_path, "--axes", "batch", "--limit", "0")
+    assert [r["error"] for r in results] == ["", "left out for want of time"]
+    assert told.count("left out for want of time") == 1
+
+
+def test_the_law_of_scaling_is_found_in_exact_figures(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("scaling", BENCHMARKS / "scaling.py")
+    scaling = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "scaling", scaling)
+    spec.loader.exec_module(scaling)
+    rows, lengths = np.meshgrid([10, 100, 1000], [16, 64, 512])
+    tokens, squares = (rows * lengths).ravel(), (rows * lengths**2).ravel()
+    law = scaling.law_of(tokens, squares, 4 + 0.7 * tokens / 1e3 + 0.2 * squares / 1e6)
+    assert law == pytest.approx((4, 0.7, 0.2, 0), abs=1e-6)
+    assert law.share_of_squares(500) == pytest.approx(0.1 / 0.8)  # 0.2 * 500 / 1000 beside 0.7 for 1,000 tokens
+    assert law.at(1000, 1e6) == pytest.approx(4.9)
+    no_part_below_0 = scaling.law_of(tokens, squares, 4 + 0.7 * tokens / 1e3 - 1e-4 * squares / 1e6)
+    assert no_part_below_0.quadratic == 0
+    assert no_part_below_0.share_of_squares(500) == 0
