@@ -2,20 +2,20 @@
 
     python -P -m fairseq_musc.translate.training_child [arguments of fairseq-train]
 
-It differs from fairseq's own command in five things:
+It differs from fairseq's own command in six things:
 
 - It obeys its standard input. A byte there ends the training behind the update in hand, with a checkpoint; the end of
   it, which the death of the process that started this one brings about, ends it at once. fairseq itself can be ended by
   a number of updates, or by its own training time, in which nothing counts that was done before.
+- The processes that make its batches leave its objects alone, see :mod:`fairseq_musc.forks`: without that they can lose
+  a batch, which the training then waits for.
 - It prints a sign of life, :data:`SIGN`, at updates and at batches of held-out lines, and prints its stack when it gets
-  :data:`STACK_SIGNAL`, as do the processes that make its batches. On a GPU, with many of those processes, it was seen
-  to stand still for ever behind some epochs.
+  :data:`STACK_SIGNAL`, as do the processes that make its batches: what stands still all the same ends with a reason.
 - It keeps to the plain kernels of attention. Of the fused ones it is reported that gradients come out that are not
   finite where those of the formula are: with thousands of very short sentences in a batch (pytorch/pytorch#119320),
   with masks (#178251), with cuDNN where all scores of a query are far below zero (#196678); and one such batch ends a
   training. cuDNN also plans each shape of a batch anew, and hardly two batches here have the same. Sentences are short,
   so that the plain kernels cost little.
-- Processes that make batches leave its objects alone, see :mod:`fairseq_musc.forks`; without that, trainings hang.
 - It multiplies matrices of fp32 in TF32, where a GPU has it.
 - It logs in the form that fairseq's command sets up, whatever is imported first: parts of fairseq log while they are
   imported where optional packages are missing, and settle the form of all lines by it.
