@@ -266,3 +266,14 @@ def test_the_mean_of_checkpoints_in_their_precision(tmp_path):
     assert mean["model"]["again"].data_ptr() == mean["model"]["half"].data_ptr()  # written once
     assert mean["model"]["count"] == 15
     assert "last_optimizer_state" not in mean
+
+
+def test_the_mean_of_a_training_in_half_precision_as_fairseq_writes_it(tmp_path):
+    for updates in (5, 10):
+        one, same = (torch.full((2, 3), float(updates)) for _ in range(2))  # tied in training, written apart, in fp32
+        state = {"model": {"embeddings": one, "output": same}, "optimizer_history": [{"num_updates": updates}]}
+        torch.save(state, tmp_path / f"checkpoint_1_{updates}.pt")
+    mean = average(checkpoints_in(tmp_path), half=True)["model"]
+    assert mean["embeddings"].tolist() == [[7.5] * 3] * 2
+    assert mean["embeddings"].dtype == torch.float16
+    assert mean["embeddings"].data_ptr() == mean["output"].data_ptr()

@@ -208,7 +208,7 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoints = train(arguments, prepared, work, end)
         with folder_written_whole(arguments.output) as folder:
             shutil.copytree(prepared.translator, folder, dirs_exist_ok=True)
-            write_checkpoint(checkpoints, folder / release.CHECKPOINTS[0])
+            write_checkpoint(checkpoints, folder / release.CHECKPOINTS[0], half=arguments.precision == "fp16")
             scores = score_held_out(held_out, folder, arguments.engine, decoding, device)
             about = {
                 "version": __version__,
@@ -351,13 +351,13 @@ def is_done(checkpoints: Sequence[Path], arguments: argparse.Namespace) -> bool:
     return bool(checkpoints) and updates_of(checkpoints[-1]) >= arguments.updates
 
 
-def write_checkpoint(checkpoints: Sequence[Path], path: Path) -> None:
-    """Writes the mean of checkpoints as one."""
+def write_checkpoint(checkpoints: Sequence[Path], path: Path, half: bool = False) -> None:
+    """Writes the mean of checkpoints as one, in half precision if they were trained in it."""
     import torch
 
     if len(checkpoints) > 1:
         say(f"the translator is the mean of updates {', '.join(str(updates_of(found)) for found in checkpoints)}")
-    torch.save(average(checkpoints), path)
+    torch.save(average(checkpoints, half), path)
 
 
 def score_held_out(

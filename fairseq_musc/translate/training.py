@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -281,24 +282,30 @@ def updates_of(checkpoint: Path) -> int:
     return updates
 
 
-def average(checkpoints: Sequence[Path]) -> dict[str, Any]:
+def average(checkpoints: Sequence[Path], half: bool = False) -> dict[str, Any]:
     """The last checkpoint with the mean of the parameters of all, without the state of its optimiser.
 
     Averaging the end of a training does what a falling learning rate would; fairseq has a script for it,
-    ``scripts/average_checkpoints.py``, which its package leaves out. The mean is taken in fp32 and given back in the
-    precision of the checkpoints.
+    ``scripts/average_checkpoints.py``, which its package leaves out. The mean is taken in fp32. Parameters that are the
+    same one under several names, as the embeddings are, share their memory, and so are written once: of a training in
+    fp16 fairseq writes each of them, and in fp32.
+
+    Args:
+        checkpoints: of one training, in their order.
+        half: give the parameters in fp16, not in the precision of the checkpoints.
     """
+    import torch
+
     states = [_load(path) for path in checkpoints]
     last = states[-1]
-    means: dict[Any, Any] = {}  # by where a parameter lies: the embeddings are one under several names
+    written: dict[Any, torch.Tensor] = {}  # by what is in it
     for name, parameter in last["model"].items():
-        place = parameter.data_ptr(), parameter.shape
-        if place not in means:
-            means[place] = parameter.clone()
-            if parameter.is_floating_point():
-                total = sum(state["model"][name].float() for state in states)
-                means[place] = (total / len(states)).to(parameter.dtype)
-        last["model"][name] = means[place]
+        mean = parameter
+        if parameter.is_floating_point():
+            total = sum(state["model"][name].float() for state in states)
+            mean = (total / len(states)).to(torch.float16 if half else parameter.dtype)
+        content = hashlib.sha256(mean.contiguous().view(-1).view(torch.uint8).numpy()).digest()
+        last["model"][name] = written.setdefault((mean.shape, mean.dtype, content), mean.clone())
     last.pop("last_optimizer_state", None)
     return last
 
