@@ -20,8 +20,8 @@ def flaws_of_each(
 ) -> list[list[str]]:
     """The :func:`~fairseq_musc.translate.quality.flaws` of each translation.
 
-    They are found by as many processes as there are processors where there are many texts: one takes a
-    second for some thousands of them, and GPUs take no longer to translate them.
+    They are found by as many processes as there are processors where there are many texts: one takes a second for some
+    thousands of them, and GPUs take no longer to translate them.
 
     Args:
         progress: is called with the number of texts that were looked at since the last call.
