@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairseq_musc.translate import flaw_counts
+from fairseq_musc.translate.flaw_counts import flaws_in, flaws_of_each
 from fairseq_musc.translate.quality import (
     FLAWS,
     Thresholds,
-    count_flaws,
     flaws,
     longest_loop,
     scripts_of,
     size,
     tally,
-    to_retranslate,
 )
 
 FLORES = Path(__file__).parents[2] / "shared" / "data" / "flores"
@@ -78,15 +78,15 @@ def test_human_translations_have_hardly_any_flaw_and_spoilt_ones_have_theirs():
     assert len(texts) == 9
     seen = []
     for a, b in itertools.permutations(texts, 2):
-        counts = count_flaws(texts[a], texts[b], a, b)
-        assert counts["rows"] == 57
+        counts = flaws_in(texts[a], texts[b], a, b)
+        assert counts["texts"] == 57
         seen.append(counts)
-        copied = count_flaws(texts[a], texts[a], a, b)
+        copied = flaws_in(texts[a], texts[a], a, b)
         assert copied["copy"] >= 0.96 * 57, (a, b)
-        assert count_flaws(texts[a], [text[: len(text) // 8] for text in texts[b]], a, b)["length"] >= 0.9 * 57
+        assert flaws_in(texts[a], [text[: len(text) // 8] for text in texts[b]], a, b)["length"] >= 0.9 * 57
         other = {"ja": "zh", "zh": "ja", "ru": "ko", "ko": "ja"}.get(b, "ru")
         if a != other:
-            assert count_flaws(texts[a], texts[other], a, b)["script"] >= 0.94 * 57, (other, "for", b)
+            assert flaws_in(texts[a], texts[other], a, b)["script"] >= 0.94 * 57, (other, "for", b)
     assert sum(counts["flawed"] for counts in seen) <= 0.001 * 72 * 57
 
 
@@ -201,26 +201,26 @@ TRANSLATED = [
 ]
 
 
-def test_counts_and_examples_are_of_rows():
-    assert count_flaws(SOURCES, TRANSLATED, "en", "de", examples=1) == {
-        "rows": 4,
+def test_counts_are_of_texts():
+    assert flaws_in(SOURCES, TRANSLATED, "en", "de") == {
+        "texts": 4,
         "flawed": 3,
         "copy": 1,
         "loop": 1,
         "script": 0,
         "length": 0,
         "empty": 1,
-        "examples": {"copy": [1], "loop": [3], "script": [], "length": [], "empty": [2]},
     }
-    assert to_retranslate(SOURCES, TRANSLATED, "en", "de") == [1, 2, 3]
-    assert count_flaws([], [], "en", "de")["rows"] == 0
+    assert flaws_of_each(SOURCES, TRANSLATED, "en", "de") == [[], ["copy"], ["empty"], ["loop"]]
+    assert flaws_in([], [], "en", "de")["texts"] == 0
 
 
-def test_texts_without_a_partner_are_refused():
-    with pytest.raises(ValueError, match="zip"):
-        count_flaws(SOURCES, TRANSLATED[:-1], "en", "de")
-    with pytest.raises(ValueError, match="zip"):
-        to_retranslate(SOURCES, TRANSLATED[:-1], "en", "de")
+def test_texts_without_a_partner_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="4 texts and 3 translations"):
+        flaws_in(SOURCES, TRANSLATED[:-1], "en", "de")
+    monkeypatch.setattr(flaw_counts, "AT_ONCE", 2)  # where a slice for a process ends
+    with pytest.raises(ValueError, match="4 texts and 5 translations"):
+        flaws_of_each(SOURCES, [*TRANSLATED, ""], "en", "de")
 
 
 @pytest.mark.timeout(30)
@@ -230,7 +230,7 @@ def test_texts_without_a_partner_are_refused():
 def test_long_texts_take_no_long_time(piece):
     """Patterns that read on from every place to the end of a run would take minutes."""
     long = piece * (60_000 // len(piece))
-    count_flaws([long, "short", long[::-1]], [long + "z", long, "short"], "en", "ja")
+    flaws_in([long, "short", long[::-1]], [long + "z", long, "short"], "en", "ja")
 
 
 # --- any text --------------------------------------------------------------------------------------------------------
@@ -263,18 +263,16 @@ def test_out_of_proportion_is_so_both_ways(one, other):
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_rows_is_nothing(pairs, shuffle):
-    def counts(pairs):
-        counted = count_flaws([pair[0] for pair in pairs], [pair[1] for pair in pairs], "en", "ja")
-        examples = counted.pop("examples")
-        return counted, {flaw: {pairs[i] for i in places} for flaw, places in examples.items()}
+    def apart(pairs):
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
-    first, _ = counts(pairs)
     mixed = list(pairs)
     shuffle.shuffle(mixed)
-    second, examples = counts(mixed)
-    assert first == second
-    assert all(flaw in flaws(*pair, "en", "ja") for flaw, found in examples.items() for pair in found)
-    assert first["flawed"] == len(to_retranslate([pair[0] for pair in mixed], [pair[1] for pair in mixed], "en", "ja"))
+    first = flaws_in(*apart(pairs), "en", "ja")
+    assert first == flaws_in(*apart(mixed), "en", "ja")
+    found = flaws_of_each(*apart(mixed), "en", "ja")
+    assert found == [flaws(*pair, "en", "ja") for pair in mixed]
+    assert first["flawed"] == sum(map(bool, found))
 
 
 @given(st.lists(st.lists(st.sampled_from(FLAWS), unique=True)))

@@ -8,10 +8,12 @@ from fake_engine import translation
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
-from fairseq_musc.translate import retranslation
+from fairseq_musc.translate import flaw_counts
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
+from fairseq_musc.translate.flaw_counts import flaws_in, flaws_of_each, told
 from fairseq_musc.translate.job import Task
-from fairseq_musc.translate.retranslation import flaws_in, mend, told, wider
+from fairseq_musc.translate.quality import Thresholds
+from fairseq_musc.translate.retranslation import mend, wider
 
 pytest_plugins = ["fake_engine"]
 pytestmark = pytest.mark.usefixtures("fake")
@@ -102,10 +104,15 @@ def test_of_as_many_flaws_the_first_is_kept():
 
 
 def test_many_texts_are_looked_through_side_by_side(monkeypatch):
-    monkeypatch.setattr(retranslation, "AT_ONCE", 10)
+    monkeypatch.setattr(flaw_counts, "AT_ONCE", 10)
     sources = [SOUND] * 35
     translations = [translation(SOUND, "de", "en")] * 30 + [SOUND, SOUND, "", "", SOUND]
     assert flaws_in(sources, translations, "de", "en") == {
         "texts": 35, "flawed": 5, "copy": 3, "loop": 0, "script": 0, "length": 0, "empty": 2,
     }  # fmt: skip
     assert flaws_in([], [], "de", "en")["texts"] == 0
+    looked_at, seen = [], [[]] * 30 + [["copy"], ["copy"], ["empty"], ["empty"], ["copy"]]
+    assert flaws_of_each(sources, translations, "de", "en", progress=looked_at.append) == seen
+    assert looked_at == [10, 10, 10, 5]
+    no_copy = flaws_of_each(sources, translations, "de", "en", Thresholds(copy_words=20))
+    assert no_copy == [[]] * 32 + [["empty"], ["empty"], []]

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairseq_musc.data.corpus import (
     CORPORA,
@@ -33,7 +33,11 @@ from fairseq_musc.data.corpus import (
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, text
 from fairseq_musc.files import folder_written_whole
-from fairseq_musc.translate.quality import FLAWS, Thresholds, flaws, tally
+from fairseq_musc.translate.flaw_counts import flaws_of_each
+from fairseq_musc.translate.quality import FLAWS, Thresholds, tally
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MADE = [name for name, kind in CORPORA.items() if kind.made_from]
 SPLITS = ("train", "valid", "test")
@@ -188,14 +192,14 @@ def check(folder: Path, sources: Mapping[Which, Which], thresholds: Thresholds, 
     from tqdm import tqdm
 
     total = sum(read_about(folder, *which)["rows"] for which in sources)
-    with tqdm(total=total, unit=" rows", desc="check", disable=None, mininterval=0.5) as bar:
+    with tqdm(total=total, unit=" texts", desc="check", disable=None, mininterval=0.5) as bar:
         for which, source in sources.items():
             before, after = read_corpus(folder, *source), read_corpus(folder, *which)
             check_aligned(".".join(source), before.ids, ".".join(which), after.ids)
+            rows = list(zip(before.rows, after.rows, strict=True))
+            languages = before.text_language, after.text_language
             found, examples, shown = {}, [], Counter[str]()
-            for old, new in zip(before.rows, after.rows, strict=True):
-                bar.update()
-                seen = flaws_of_row(old, new, before.text_language, after.text_language, thresholds)
+            for (old, new), seen in zip(rows, flaws_of_rows(rows, *languages, thresholds, bar), strict=True):
                 if not seen:
                     continue
                 found[new.id] = seen
@@ -205,12 +209,29 @@ def check(folder: Path, sources: Mapping[Which, Which], thresholds: Thresholds, 
             yield Checked(which, source, len(after.rows), found, examples)
 
 
-def flaws_of_row(old: Row, new: Row, source_lang: str, target_lang: str, thresholds: Thresholds) -> list[str]:
-    """The flaws of a row: those of either of its texts."""
-    seen = set(flaws(old.text, new.text, source_lang, target_lang, thresholds))
-    if old.text_pair is not None and new.text_pair is not None:
-        seen.update(flaws(old.text_pair, new.text_pair, source_lang, target_lang, thresholds))
-    return [flaw for flaw in FLAWS if flaw in seen]
+def flaws_of_rows(
+    rows: Sequence[tuple[Row, Row]],
+    source_lang: str,
+    target_lang: str,
+    thresholds: Thresholds,
+    bar: tqdm[Any],
+) -> list[list[str]]:
+    """The flaws of each row and its translation: those of either of its texts.
+
+    Args:
+        bar: counts the texts that were looked at; its total has one for each row.
+    """
+    texts = [(i, old.text, new.text) for i, (old, new) in enumerate(rows)]
+    for i, (old, new) in enumerate(rows):
+        if old.text_pair is not None and new.text_pair is not None:
+            texts.append((i, old.text_pair, new.text_pair))
+    bar.total += len(texts) - len(rows)
+    sources, translations = [source for _, source, _ in texts], [translated for _, _, translated in texts]
+    found = flaws_of_each(sources, translations, source_lang, target_lang, thresholds, bar.update)
+    seen: list[set[str]] = [set() for _ in rows]
+    for (i, _, _), of_text in zip(texts, found, strict=True):
+        seen[i].update(of_text)
+    return [[flaw for flaw in FLAWS if flaw in of_row] for of_row in seen]
 
 
 def side_by_side(old: Row, new: Row) -> Iterator[str]:

@@ -11,9 +11,9 @@ from fairseq_musc.data.corpus import Corpus, Row, check_aligned, corpus_exists, 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials
 from fairseq_musc.progress import say
+from fairseq_musc.translate.flaw_counts import flaws_in, told
 from fairseq_musc.translate.made_corpora import MadeCorpus, is_there, made_otherwise, source_of
 from fairseq_musc.translate.provenance import circumstances
-from fairseq_musc.translate.retranslation import flaws_in, told
 from fairseq_musc.translate.texts import Setup, TranslatedTexts, translate_texts
 
 

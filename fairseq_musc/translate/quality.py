@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,29 +89,6 @@ def flaws(
     return [name for name, seen in found.items() if seen]
 
 
-def count_flaws(
-    sources: Sequence[str],
-    translations: Sequence[str],
-    source_lang: str,
-    target_lang: str,
-    thresholds: Thresholds = DEFAULTS,
-    examples: int = 3,
-) -> dict[str, Any]:
-    """How many of aligned texts have each flaw.
-
-    Returns:
-        ``rows``: how many were looked at; ``flawed``: how many have any flaw; each name of :data:`FLAWS`: how many have
-        that one; ``examples``: for each flaw the indices of the first ``examples`` texts that have it.
-
-    Raises:
-        ValueError: the two have not the same length.
-    """
-    pairs = zip(sources, translations, strict=True)
-    found = [flaws(*pair, source_lang, target_lang, thresholds) for pair in pairs]
-    places = {name: [i for i, seen in enumerate(found) if name in seen][:examples] for name in FLAWS}
-    return {"rows": len(found), **tally(found), "examples": places}
-
-
 def tally(found: Iterable[Collection[str]]) -> dict[str, int]:
     """How many texts have any flaw (``flawed``) and each of :data:`FLAWS`, from the flaws of each text."""
     counts = {"flawed": 0, **dict.fromkeys(FLAWS, 0)}
@@ -120,22 +97,6 @@ def tally(found: Iterable[Collection[str]]) -> dict[str, int]:
         for name in seen:
             counts[name] += 1
     return counts
-
-
-def to_retranslate(
-    sources: Sequence[str],
-    translations: Sequence[str],
-    source_lang: str,
-    target_lang: str,
-    thresholds: Thresholds = DEFAULTS,
-) -> list[int]:
-    """The indices of the texts to translate again, with another beam width or another translator: all with a flaw.
-
-    Raises:
-        ValueError: the two have not the same length.
-    """
-    pairs = zip(sources, translations, strict=True)
-    return [i for i, pair in enumerate(pairs) if flaws(*pair, source_lang, target_lang, thresholds)]
 
 
 # --- words and sizes -------------------------------------------------------------------------------------------------

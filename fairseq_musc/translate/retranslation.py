@@ -1,4 +1,4 @@
-"""Flawed translations: counted, and translated once more with a wider beam to keep the better."""
+"""Flawed sentences translated once more, with a wider beam, to keep the better translation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from fairseq_musc.translate.engine import Hypothesis
 from fairseq_musc.translate.job import Task
-from fairseq_musc.translate.quality import FLAWS, flaws, tally
+from fairseq_musc.translate.quality import flaws
 
 #: By how much the beam is wider the second time.
 FACTOR = 2
-#: Texts that are looked through at a time.
-AT_ONCE = 5000
 
 
 def wider(task: Task) -> Task:
@@ -50,40 +48,3 @@ def mend(
         if best is not hypotheses[0]:
             mended[sentence] = [best, *hypotheses][: len(hypotheses)]
     return mended
-
-
-def flaws_of_each(
-    sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str
-) -> list[list[str]]:
-    """The flaws of each translation, found by as many processes as there are processors where there are many texts.
-
-    A processor takes a second for some thousands of texts, which is no longer than GPUs take to translate them.
-    """
-    slices = [slice(start, start + AT_ONCE) for start in range(0, len(sources), AT_ONCE)]
-    if len(slices) < 2:
-        return flaws_of_some(sources, translations, source_lang, target_lang)
-    from joblib import Parallel, delayed
-
-    found = Parallel(n_jobs=-1)(
-        delayed(flaws_of_some)(sources[part], translations[part], source_lang, target_lang) for part in slices
-    )
-    return [names for part in found for names in part]
-
-
-def flaws_of_some(
-    sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str
-) -> list[list[str]]:
-    """The flaws of each translation."""
-    return [flaws(*pair, source_lang, target_lang) for pair in zip(sources, translations, strict=True)]
-
-
-def flaws_in(sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str) -> dict[str, int]:
-    """How many texts there are, how many are ``flawed``, and how many have each of the :data:`FLAWS`."""
-    found = flaws_of_each(sources, translations, source_lang, target_lang)
-    return {"texts": len(found), **tally(found)}
-
-
-def told(counts: Mapping[str, int]) -> str:
-    """Counts as a line says them, e.g. ``3 of 400 texts flawed (1 copy, 2 loop)``."""
-    kinds = ", ".join(f"{counts[name]} {name}" for name in FLAWS if counts[name])
-    return f"{counts['flawed']} of {counts['texts']} texts flawed" + (f" ({kinds})" if kinds else "")

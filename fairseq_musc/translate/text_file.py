@@ -13,8 +13,8 @@ from typing import Any
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials, sha256, write_json, written_whole
 from fairseq_musc.progress import say
+from fairseq_musc.translate.flaw_counts import flaws_in, told
 from fairseq_musc.translate.provenance import circumstances, difference
-from fairseq_musc.translate.retranslation import flaws_in, told
 from fairseq_musc.translate.texts import Setup, translate_texts
 
 #: What a cell cannot hold without being two.

@@ -13,9 +13,10 @@ from fairseq_musc.translate import documents
 from fairseq_musc.translate.at_once import plan_for
 from fairseq_musc.translate.chunks import Translations, WorkFolder
 from fairseq_musc.translate.engine import Decoding, Device
+from fairseq_musc.translate.flaw_counts import flaws_of_each
 from fairseq_musc.translate.job import Task, Workers, translate_all
 from fairseq_musc.translate.provenance import way_of
-from fairseq_musc.translate.retranslation import flaws_of_each, mend, wider
+from fairseq_musc.translate.retranslation import mend, wider
 
 
 @dataclass(frozen=True)
