@@ -6,7 +6,6 @@ This is the one place where the classes of :mod:`fairseq_musc.api` meet :mod:`fa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,11 +75,8 @@ class FolderTranslator:
         self.engine.require([source, target])
         longest = min(self.decoding.longest, self.engine.longest)
         plan = documents.plan(texts, source, target, self.engine.lengths, longest, self.decoding.normalise)
-        shown = self.progress and len(plan.sentences) >= SHOWN
-        bar = progress_bar(len(plan.sentences), "sentences", f"{source} -> {target}") if shown else None
-        with bar or nullcontext():
-            update = None if bar is None else bar.update
-            hypotheses = translate_sentences(plan.sentences, self.engine, source, target, self.device, update)
+        with progress_bar(len(plan.sentences), "sentences", f"{source} -> {target}", disable=not self.progress) as bar:
+            hypotheses = translate_sentences(plan.sentences, self.engine, source, target, self.device, bar.update)
         best = [first.text for first, *_ in hypotheses]
         return plan.join(dict(zip(plan.sentences, best, strict=True)))
 
@@ -100,10 +96,6 @@ class FolderTranslator:
 
         way = way_of(source, target, self.engine.provenance(), self.decoding)
         return {name: value for name, value in way.items() if name != "nbest"}  # it decides nothing about the best
-
-
-#: Sentences from which on it is shown how far a translation is.
-SHOWN = 64
 
 
 def provenance_of(translate: Translate | None, source: str, target: str) -> dict[str, Any]:

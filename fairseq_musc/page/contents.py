@@ -34,6 +34,7 @@ from fairseq_musc.page.groups import (
     rows_by_language,
 )
 from fairseq_musc.page.training_log import Log
+from fairseq_musc.progress import with_progress
 
 #: The points of a curve, and the lines of the table behind it, at most.
 POINTS = 60
@@ -211,7 +212,10 @@ def contents_of(
         corpora: the texts of a predictions folder by corpus and language, where they are to be shown.
         most_examples: for each language and kind.
     """
-    lines = {group.name: [accuracy_line(group, line) for line in group.lines] for group in groups}
+    lines = {
+        group.name: [accuracy_line(group, line) for line in group.lines]
+        for group in with_progress(groups, "settings", "count")
+    }
     within = {group.name: ensemble_against_members(group) for group in groups}
     between = against_the_first(groups)
     compared = [each for each in between if isinstance(each, Compared)]
@@ -233,7 +237,10 @@ def contents_of(
         comparisons=[compared_row(each) for each in compared],
         not_compared=[each for each in between if isinstance(each, NotCompared)],
         curves=curves_of(groups, logs),
-        details=[detail_of(group, corpora.get(group.first.folder, {}), most_examples) for group in groups],
+        details=[
+            detail_of(group, corpora.get(group.first.folder, {}), most_examples)
+            for group in with_progress(groups, "settings", "draw")
+        ],
         provenance=[
             provenance_of(group, run, logs.get(run.folder), corpora.get(run.folder, {}))
             for group in groups

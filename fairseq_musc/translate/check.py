@@ -33,6 +33,7 @@ from fairseq_musc.data.corpus import (
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, text
 from fairseq_musc.files import folder_written_whole
+from fairseq_musc.progress import progress_bar
 from fairseq_musc.translate.quality import FLAWS, Thresholds, flaws, tally
 
 MADE = [name for name, kind in CORPORA.items() if kind.made_from]
@@ -185,10 +186,8 @@ def check(folder: Path, sources: Mapping[Which, Which], thresholds: Thresholds, 
     Raises:
         InputError: a corpus and its source have not the same rows.
     """
-    from tqdm import tqdm
-
     total = sum(read_about(folder, *which)["rows"] for which in sources)
-    with tqdm(total=total, unit=" rows", desc="check", disable=None, mininterval=0.5) as bar:
+    with progress_bar(total, "rows", "check") as bar:
         for which, source in sources.items():
             before, after = read_corpus(folder, *source), read_corpus(folder, *which)
             check_aligned(".".join(source), before.ids, ".".join(which), after.ids)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fairseq_musc.progress import progress_bar
 from fairseq_musc.translate import documents
 from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.engine import Decoding, Device, Engine, open_engine
@@ -30,7 +31,7 @@ def translate(
     decoding: Decoding,
     device: Device,
 ) -> Translation:
-    """Translates texts, each to one text in the same place, by the engine ``fairseq``.
+    """Translates texts, each to one text in the same place, by the engine ``fairseq``, behind a bar.
 
     Raises:
         InputError: a language that the translator does not know, or a checkpoint that holds other classes than a safe
@@ -40,7 +41,8 @@ def translate(
     engine = opened(translator.checkpoint.parent, decoding, device)
     longest = min(decoding.longest, engine.longest)
     plan = documents.plan(texts, source_lang, target_lang, engine.lengths, longest, decoding.normalise)
-    hypotheses = translate_sentences(plan.sentences, engine, source_lang, target_lang, device)
+    with progress_bar(len(plan.sentences), "sentences", f"{source_lang} -> {target_lang}") as bar:
+        hypotheses = translate_sentences(plan.sentences, engine, source_lang, target_lang, device, bar.update)
     translated = {sentence: best.text for sentence, (best, *_) in zip(plan.sentences, hypotheses, strict=True)}
     empty = sum(not text for text in translated.values())
     return Translation(plan.join(translated), {**plan.counts, "empty": empty})
