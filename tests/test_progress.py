@@ -131,18 +131,6 @@ def test_every_verb_that_can_take_long_shows_how_far_it_is(
     assert " so far" not in slow.out
 
 
-def test_ctrl_c_ends_a_verb_with_a_line(world, tmp_path, monkeypatch, capsys):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fairseq_musc.data.binarize.binarize_corpus", interrupted)
-    words = ["binarize", "--corpora", str(world.corpora), "--data", str(tmp_path), "--tokenizer", str(world.encoder)]
-    assert main(words) == 130
-    assert (
-        capsys.readouterr().err.splitlines()[-1].startswith("fairseq-musc binarize: stopped; what is written is whole")
-    )
-
-
 def test_on_a_terminal_one_line_is_drawn_over():
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

@@ -25,7 +25,7 @@ from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
-from fairseq_musc.progress import progress_bar, say
+from fairseq_musc.progress import progress_bar
 
 CHUNK = 4096  # rows that are tokenized at once: enough to keep every core busy, few enough to stay small
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
             corpus = read_corpus(arguments.corpora, name, language)
             cut = binarize_corpus(arguments.data, corpus, about["sha256"], info, tokenizer, bar.update)
             if cut:
-                say(f"{name}.{language}: {cut} of {about['rows']} rows were cut to {info.max_length} tokens")
+                bar.write(f"{name}.{language}: {cut} of {about['rows']} rows were cut to {info.max_length} tokens")
 
 
 def already_there(data: Path, name: str, language: str, source_sha256: str) -> bool:

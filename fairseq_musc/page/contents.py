@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -501,8 +501,9 @@ def curves_of(groups: Sequence[Group], logs: Mapping[Path, Log]) -> Curves:
         if "accuracy_Ens" in there:
             there.pop("accuracy", None)  # the same figures: the best checkpoint is chosen by the ensemble
         keys = [key for key in known if key in there] + [key for key in there if key not in known]
+        titles: dict[str, str] = {**of_languages(keys), **known}
         made = (
-            chart(kind, key, known.get(key, key), "nats" if key == "loss" or key.startswith("L_") else "%")
+            chart(kind, key, titles.get(key, key), "nats" if key == "loss" or key.startswith("L_") else "%")
             for key in keys
         )
         return [each for each in made if each is not None]
@@ -513,6 +514,12 @@ def curves_of(groups: Sequence[Group], logs: Mapping[Path, Log]) -> Curves:
         [(place, dash, name) for place, dash, name, _ in drawn],
         notes,
     )
+
+
+def of_languages(keys: Iterable[str]) -> dict[str, str]:
+    """The titles of the accuracies that validation logs for each language."""
+    ensemble = ON_VALIDATION["accuracy_Ens"]
+    return {key: f"{ensemble}, {key.removeprefix('accuracy_').upper()}" for key in keys if key.startswith("accuracy_")}
 
 
 # --- Figure 1, calibration, examples ---------------------------------------------------------------------------------
