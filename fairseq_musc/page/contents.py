@@ -501,11 +501,8 @@ def curves_of(groups: Sequence[Group], logs: Mapping[Path, Log]) -> Curves:
         if "accuracy_Ens" in there:
             there.pop("accuracy", None)  # the same figures: the best checkpoint is chosen by the ensemble
         keys = [key for key in known if key in there] + [key for key in there if key not in known]
-        titles: dict[str, str] = {**of_languages(keys), **known}
-        made = (
-            chart(kind, key, titles.get(key, key), "nats" if key == "loss" or key.startswith("L_") else "%")
-            for key in keys
-        )
+        titles: dict[str, str] = {**{key: key for key in keys}, **of_languages(keys), **known}
+        made = (chart(kind, key, titles[key], "nats" if key == "loss" or key.startswith("L_") else "%") for key in keys)
         return [each for each in made if each is not None]
 
     return Curves(
