@@ -21,7 +21,7 @@ DONE := $(VENV)/.done
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long check docs wheel clean python-path FORCE
+.PHONY: help venv demo test test-long check docs wheel dist licences clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,14 @@ wheel: venv  ## dist/fairseq_musc-VERSION-py3-none-any.whl
 	@rm -rf build/lib  # what an earlier build left there would be packed as well
 	@$(PIP) --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+dist: $(DONE)/release  ## the wheel and the source distribution in dist/, as for the package index; nothing is uploaded
+	@rm -rf build/lib dist
+	@$(VENV)/release/bin/python -m build --no-isolation --outdir dist . >$(DONE)/log 2>&1 || { cat $(DONE)/log >&2; exit 1; }
+	@$(VENV)/release/bin/twine check --strict dist/*
+
+licences: venv $(DONE)/release  ## the licence of everything installed, held against the list in pyproject.toml
+	@$(VENV)/release/bin/pip-licenses --python $(BIN)/python
 
 python-path:
 	@echo $(BIN)/python
@@ -93,6 +101,11 @@ $(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
 			--requirement requirements-fairseq.txt; \
 		$(PIP) $$from_wheels --requirement requirements-fairseq.txt; \
 	fi
+	@touch $@
+
+$(DONE)/release: requirements-release.txt $(DONE)/python
+	@$(BIN)/python -m venv $(VENV)/release
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/release/bin/python -m pip install --quiet --requirement requirements-release.txt
 	@touch $@
 
 $(DONE)/easynmt: requirements-easynmt.txt $(DONE)/requirements

@@ -10,17 +10,41 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+#: The releases of Python that the test suite was run with (docs/install.md); the first is what everything is made for.
+TRIED = ("3.11", "3.12", "3.13")
 VERSION = {}
 exec((HERE / "fairseq_musc" / "version.py").read_text(encoding="utf-8"), VERSION)
 
 setup(
     name="fairseq-musc",
     version=VERSION["__version__"],
-    description="translate-all and MUSC for multilingual sentence classification, as a fairseq plugin",
+    description="Multilingual sentence classification with machine translation (translate-all, MUSC): a fairseq plugin",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    python_requires=">=3.11",
+    author="the fairseq-musc authors",
+    license_expression="MIT",
+    license_files=["LICENSE"],
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2210.09588",
+        "Code of the paper's authors": "https://github.com/jongwooko/MUSC",
+    },
+    keywords=[
+        *("cross-lingual transfer", "fairseq", "machine translation", "mixup", "multilingual", "mBERT", "PAWS-X"),
+        *("sentence classification", "supervised contrastive learning", "translate-test", "translate-train", "XNLI"),
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: {version}" for version in TRIED),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
+    python_requires=f">={TRIED[0]}",
     package_dir={
         "fairseq_musc": "fairseq_musc",
         "fairseq_musc.criterions": "criterions",
@@ -72,6 +96,14 @@ setup(
         "ctranslate2": ["ctranslate2>=4.8.5"],
         "ray": ["ray>=2.40"],
         "easynmt": ["easynmt>=2.0.2", "transformers<5"],
+        "tensorboard": ["tensorboard>=2.18"],
+        "wandb": ["wandb>=0.31"],
+        "dev": [  # what tests, checks and the documentation use; `make venv` installs it all, pinned
+            *("pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "pytorch-metric-learning>=2"),
+            *("playwright>=1.50", "axe-playwright-python", "tensorboard>=2.18", "packaging", "lxml"),
+            *("mypy>=1.15", "ruff>=0.12", "types-PyYAML"),
+            *("Sphinx>=8", "sphinx-autoapi>=3.6", "myst-parser>=4", "furo", "docutils", "markdown-it-py>=3"),
+        ],
     },
     entry_points={"console_scripts": ["fairseq-musc=fairseq_musc.cli:main"]},
 )

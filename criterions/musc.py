@@ -304,7 +304,7 @@ class MuscCriterion(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[dict[str, Any]]) -> None:
-        """Turns what was logged into what is shown: terms in nats, accuracies in percent averaged over languages."""
+        """Turns what was logged into what is shown: terms in nats, accuracies in percent, averaged and by language."""
         size = sum(log["sample_size"] for log in logging_outputs)
         keys = [key for key in logging_outputs[0] if key == "loss" or key.startswith("L_")]
         for key in keys:
@@ -317,6 +317,8 @@ class MuscCriterion(FairseqCriterion):
         for name in dict.fromkeys(key.split(":")[1] for key in logging_outputs[0] if key.startswith("right:")):
             metrics.log_derived(f"accuracy_{name}", macro_accuracy(name, languages))
         metrics.log_derived("accuracy", macro_accuracy("Ens", languages))
+        for language in languages:  # behind the averages, where there are several
+            metrics.log_derived(f"accuracy_{language}", macro_accuracy("Ens", [language]), priority=25)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

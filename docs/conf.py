@@ -52,9 +52,9 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 #: Pages that are another file of the repository: the one place where each text stands.
-ELSEWHERE = {"index": "README.md", "contributing": "CONTRIBUTING.md"}
+ELSEWHERE = {"index": "README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
 #: Where files of the repository are on the site.
-LINKS = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
+LINKS = {file: f"{page}.md" for page, file in ELSEWHERE.items()}
 
 
 def only_ours(module_of):

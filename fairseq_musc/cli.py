@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,7 +57,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status: 0, or 2 after an error that the user can mend."""
+    """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
@@ -74,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        told = "what is written is whole, and the same command does the rest"
+        print(f"\nfairseq-musc {verb_name}: stopped; {told}", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -25,6 +25,7 @@ from fairseq_musc.forks import spare_the_parent
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
+from fairseq_musc.stopping import Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class MuscTask(FairseqTask):
         super().__init__(cfg)
         self.from_checkpoint = from_checkpoint
         self.late = Late()
+        self.stop = Stop()
         self.packed = False  # until a model is built that takes rows end to end
 
     @classmethod
@@ -172,6 +174,7 @@ class MuscTask(FairseqTask):
         task = cls(cfg, from_checkpoint)
         if not from_checkpoint:
             _ = task.info  # a data-bin that is not there ends the run here
+            make_stoppable()
         return task
 
     @functools.cached_property
@@ -377,14 +380,16 @@ class MuscTask(FairseqTask):
             apart = contextlib.nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
             with apart:
                 results.append(super().train_step(piece, model, criterion, optimizer, update_num, ignore_grad))
-        if len(results) == 1:
-            return results[0]
-        logs = [logged for _, _, logged in results]
-        logged = {key: sum(log[key] for log in logs) for key in logs[0]}
-        return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}
+        loss, size, logged = results[0]
+        if len(results) > 1:
+            logs = [each for _, _, each in results]
+            loss, size = sum(each.detach() for each, _, _ in results), 1
+            logged = {**{key: sum(log[key] for log in logs) for key in logged}, "sample_size": 1}
+        return loss, size, self.stop.told(logged)
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
+        self.stop.hear(logging_outputs)
         first = logging_outputs[0] if logging_outputs else {}
         keys = [key for key, value in first.items() if torch.is_tensor(value)]
         if keys and all(first[key].is_cuda for key in keys) and not torch.is_tensor(first["sample_size"]):

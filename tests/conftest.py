@@ -1,12 +1,15 @@
 """What several test files share: one tiny data-bin, one tiny encoder, and the settings of every child process."""
 
 import os
+import signal
 from typing import NamedTuple
 
 import pytest
 import tiny
 from hypothesis import settings
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.

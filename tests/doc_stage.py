@@ -208,5 +208,8 @@ PAGES = {
     "docs/page.md": Stage(report_page),
     "docs/tables.md": Stage(tables),
     "docs/tutorial.md": Stage(own_data),
+    "docs/watching.md": Stage(
+        data_bin, {"common.tensorboard_logdir=": f"{TINY_TRAINING} common.tensorboard_logdir=".lstrip()}
+    ),
     "docs/xnli.md": Stage(xnli),
 }

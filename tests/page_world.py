@@ -106,6 +106,6 @@ def write_log(path, training, seed):
             lines.append(
                 f"{head}[valid][INFO] - epoch 001 | valid on 'valid' subset | loss {1 / update:.4f} "
                 f"| accuracy_T_val {50 + update} | accuracy_S_val_MT {51 + update} | accuracy_Ens {52 + update} "
-                f"| accuracy {52 + update} | num_updates {update}"
+                f"| accuracy {52 + update} | accuracy_de {49 + update} | num_updates {update}"
             )
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -118,7 +118,7 @@ def test_counts_that_do_not_agree_are_found(world, tmp_path):
         open_corpus(tmp_path / "bin", "T_tst", "de")
 
 
-def test_what_fails_in_the_middle_leaves_nothing(world, tmp_path, monkeypatch):
+def test_what_is_stopped_in_the_middle_leaves_nothing(world, tmp_path, monkeypatch, capsys):
     import fairseq_musc.data.binarize as room
 
     real = room.encoded_rows
@@ -130,8 +130,9 @@ def test_what_fails_in_the_middle_leaves_nothing(world, tmp_path, monkeypatch):
             yield row
 
     monkeypatch.setattr(room, "encoded_rows", stops)
-    with pytest.raises(KeyboardInterrupt):
-        main(["binarize", "--corpora", str(world.corpora), "--data", str(tmp_path), "--tokenizer", str(world.encoder)])
+    words = ["binarize", "--corpora", str(world.corpora), "--data", str(tmp_path), "--tokenizer", str(world.encoder)]
+    assert main(words) == 130
+    assert "fairseq-musc binarize: stopped; what is written is whole" in capsys.readouterr().err.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"databin.json", "tokenizer"}
 
 

@@ -269,6 +269,8 @@ def test_validation_counts_every_row_once_and_averages_over_languages(parts, pac
             expected[name].append(100 * count / 13)
     for name, accuracies in expected.items():
         assert meters.get_smoothed_value(f"accuracy_{name}") == pytest.approx(sum(accuracies) / 3, abs=1e-3)
+    for group, accuracy in zip(task.datasets["valid"].groups, expected["Ens"], strict=True):
+        assert meters.get_smoothed_value(f"accuracy_{group.language}") == pytest.approx(accuracy, abs=1e-3)
     assert meters.get_smoothed_value("accuracy") == meters.get_smoothed_value("accuracy_Ens")
     assert isinstance(meters.get_smoothed_value("accuracy"), float)
     with metrics.aggregate(new_root=True) as meters:

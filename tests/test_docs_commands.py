@@ -123,7 +123,7 @@ def test_every_block_that_is_run_has_a_stage_and_every_stage_a_block():
 
 
 #: Pages of which every command block says what tests it.
-MARKED = {*PAGES, "README.md", "CONTRIBUTING.md", "docs/install.md", "docs/pawsx.md"}
+MARKED = {*PAGES, "README.md", "CONTRIBUTING.md", "docs/install.md", "docs/pawsx.md", "docs/your-data.md"}
 
 
 def test_the_pages_of_which_all_blocks_are_marked_stay_so():

@@ -69,7 +69,7 @@ def test_every_formula_becomes_mathml(conf):
 
 @pytest.mark.long
 def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path):
-    for name in ("README.md", "CONTRIBUTING.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("_build", "reference"))
     (tmp_path / "docs" / "forgotten.md").write_text("# A forgotten page\n")
@@ -93,3 +93,16 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path):
     assert {"The method", "The report page", "A forgotten page", "Commands"} <= set(menu)
     assert len(html.parse(site / "method.html").getroot().xpath("//*[local-name()='math']")) > 30
     assert (site / "reference" / "fairseq_musc" / "criterions" / "musc" / "index.html").exists()
+
+
+def test_the_messages_of_this_package_are_those_that_it_says():
+    """Headings below "Said by this package" in docs/troubleshooting.md, part by part, against the sources."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    section = re.search(r"\n## Said by this package\n(.*?)\n## ", text, re.DOTALL)[1]
+    messages = re.findall(r"^### `(.*)`$", section, re.MULTILINE)
+    assert len(messages) > 8
+    sources = [path for room in ("fairseq_musc", "tasks") for path in (ROOT / room).rglob("*.py")]
+    said = "".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8")) for path in sources)
+    for message in messages:
+        for part in filter(str.strip, message.split("...")):
+            assert part in said, message

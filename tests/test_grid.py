@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,21 @@ def test_a_grid_that_is_killed_leaves_no_process_and_goes_on(world, tmp_path, ca
     assert ends(training)
     assert not (cell / "done.json").exists()
     last.write_bytes(last.read_bytes()[:1000])  # as if the kill had come in the middle of a copy
+
+    before = (cell / "train.log").stat().st_size
+    running = subprocess.Popen([PROGRAM, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while b"Start iterating over samples" not in (cell / "train.log").read_bytes()[before:]:
+        assert running.poll() is None
+        time.sleep(0.02)
+    [training] = children(running.pid)
+    running.send_signal(signal.SIGINT)  # it ends with the state that it has, and not with its last checkpoint
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert "stopping: trainings save their state and end" in said
+    assert said.splitlines()[-1].endswith("stopped; the same command goes on from here")
+    assert ends(training, seconds=1)
+    [update] = re.findall(r"stopped behind update (\d+), saved in", (cell / "train.log").read_text())[-1:]
+    assert tiny.load(last)["optimizer_history"][-1]["num_updates"] == int(update)
 
     assert main(command) == 0
     log = (cell / "train.log").read_text()

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
@@ -11,6 +12,8 @@ from unittest import mock
 import pytest
 import setuptools
 from packaging.requirements import Requirement
+
+from fairseq_musc.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"criterions": "fairseq_musc.criterions", "tasks": "fairseq_musc.tasks", "configs": "fairseq_musc.configs"}
@@ -106,7 +109,10 @@ def test_the_plugin_and_the_command_line_import_nothing_heavy_at_their_top():
 
 @pytest.mark.parametrize(
     "name",
-    ["requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt", "requirements-transformers5.txt"],
+    [
+        *("requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt"),
+        *("requirements-transformers5.txt", "requirements-release.txt"),
+    ],
 )
 def test_the_lists_pin_one_exact_version_each(name):
     assert pins(name)
@@ -115,7 +121,7 @@ def test_the_lists_pin_one_exact_version_each(name):
 
 
 #: The extras that requirements.txt has what they ask for.
-TESTED = ("ctranslate2", "datasets", "ray", "report", "slurm")
+TESTED = ("ctranslate2", "datasets", "dev", "ray", "report", "slurm", "tensorboard")
 
 
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
@@ -129,6 +135,80 @@ def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
         for pinned in filter(None, (lock[canonical(str(asked))], other.get(canonical(str(asked))))):
             assert asked.specifier.contains(str(pinned.specifier).removeprefix("==")), (asked, pinned)
     assert extras["fairseq"] == [str(pins("requirements-fairseq.txt")["fairseq-fixed"])]
+
+
+#: What is asked for and imported by others, not by us.
+FOR_OTHERS = {
+    "bitarray": "fairseq",
+    "cffi": "fairseq",
+    "protobuf": "transformers",
+    "sacremoses": "fairseq",
+    "hydra-submitit-launcher": "Hydra",
+    "wandb": "fairseq",
+}
+
+
+def imports():
+    """Third-party distributions that the package imports, each with whether it is at the top of some file."""
+    found = {}
+    distribution_of = packages_distributions()
+    for path in modules():
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        top = set(tree.body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == "package":  # of data/hub.py
+                names = [node.args[0].value]
+            else:
+                continue
+            for name in {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "fairseq_musc"}:
+                for distribution in distribution_of.get(name, [name]):
+                    name = canonical(distribution)
+                    found[name] = found.get(name, False) or node in top
+    return found
+
+
+def test_the_extras_name_what_the_code_imports(setup_arguments):
+    always = {canonical(asked) for asked in setup_arguments["install_requires"]}
+    extras = {
+        name: {canonical(asked) for asked in asked_for} for name, asked_for in setup_arguments["extras_require"].items()
+    }
+    of_extras = set().union(*(names for extra, names in extras.items() if extra != "dev"))
+    # What comes with those that are asked for, whatever happens.
+    with_others = {"fairseq-fixed": {"fairseq"}, "torch": {"triton"}, "jinja2": {"markupsafe"}}
+    with_others["transformers"] = {"huggingface-hub", "safetensors", "tokenizers"}
+    covered = always | of_extras | set().union(*with_others.values())
+    found = imports()
+    assert set(found) <= covered, "imported, and no dependency"
+    assert always | of_extras <= set(found) | set(FOR_OTHERS), "a dependency, and not imported"
+    optional = of_extras - always - {"fairseq-fixed", "transformers"}
+    at_the_top = {name for name, top in found.items() if top}
+    assert not optional & at_the_top, "an extra may be missing: import it where it is used"
+
+
+def test_the_changelog_is_about_this_version():
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    releases = [line for line in lines if line.startswith("## ")]
+    found = [re.fullmatch(r"## \[(\d+)\.(\d+)\.(\d+)\] - (\d{4}-\d{2}-\d{2}|unreleased)", line) for line in releases]
+    assert all(found)
+    versions = [tuple(map(int, release.groups()[:3])) for release in found]
+    assert versions == sorted(versions, reverse=True)
+    assert ".".join(map(str, versions[0])) == __version__
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert {line.removeprefix("### ") for line in lines if line.startswith("### ")} <= kinds
+
+
+def test_what_is_said_about_python_is_the_same_everywhere(setup_arguments):
+    tried = [line.rpartition(" ")[2] for line in setup_arguments["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert setup_arguments["python_requires"] == f">={tried[0]}"
+    install = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    said = re.search(r"## Releases of Python\n(.*?)\n## ", install, re.DOTALL)[1]
+    assert re.findall(r"^\| (3\.\d+) \|", said, re.MULTILINE) == tried
+    candidates = re.search(r"\(or \$\(PYTHON\),(.*?)\)", (ROOT / "Makefile").read_text())[1]
+    assert {f"python{version}" for version in tried} <= {*candidates.split()}
 
 
 def test_no_list_brings_torchaudio():

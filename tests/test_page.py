@@ -77,6 +77,7 @@ def test_curves_are_in_the_tables_behind_the_charts(world):
         "Accuracy, Tval, in %",
         "Accuracy, SvalMT, in %",
         "Cross-entropy, in nats",
+        "Accuracy, Ens., DE, in %",
         "L, the weighted sum, in nats",
         "Lce, cross-entropy, in nats",
         "Lmu, MixUp, in nats",
@@ -84,8 +85,8 @@ def test_curves_are_in_the_tables_behind_the_charts(world):
     rows = [[text_in(cell) for cell in row] for row in section.xpath(".//table")[0].iter("tr")]
     assert [row[0] for row in rows] == ["Update", "10", "20", "30"]
     assert [row[1] for row in rows[1:]] == ["62", "72", "82"]
-    assert len(section.xpath(".//circle[contains(@class, 'chosen')]")) == 4
-    assert len(section.xpath(".//svg[@role='img']")) == 7
+    assert len(section.xpath(".//circle[contains(@class, 'chosen')]")) == 5
+    assert len(section.xpath(".//svg[@role='img']")) == 8
 
 
 def test_figure_1_and_calibration_are_those_of_their_verbs(world, tmp_path, capsys):

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -191,7 +192,22 @@ def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path, capsys, monke
         time.sleep(0.05)
     assert not output.exists()
     (work / ".prepared.1.partial").mkdir()  # what a kill in an earlier step would have left
+    reached = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
+
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    said = ""
+    while "perplexity of held-out" not in said:
+        said += process.stderr.readline()
+        assert process.poll() is None, said
+    process.send_signal(signal.SIGINT)
+    said += process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopping behind this update, with a checkpoint" in said
+    assert "train-translator: stopped" in said.splitlines()[-1]
     before = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
+    assert before > reached
 
     monkeypatch.setattr(training, "time_to_stop", lambda left: left)  # it is told to stop before it begins
     with pytest.raises(SystemExit) as stopped:

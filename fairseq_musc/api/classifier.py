@@ -14,6 +14,7 @@ from fairseq_musc.api.predicted import Evaluation, Predicted, evaluation
 from fairseq_musc.api.translator import FolderTranslator, Translate, translated
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.progress import progress_bar
 
 if TYPE_CHECKING:
     from fairseq_musc.api.fitting import Settings
@@ -242,9 +243,7 @@ class TranslateAllClassifier:
         return self._translate
 
     def _bar(self, total: int) -> Any:
-        from tqdm import tqdm
-
-        return tqdm(total=total, unit=" rows", desc="predict", mininterval=0.5, delay=1, disable=not self.progress)
+        return progress_bar(total, "rows", "predict", disable=not self.progress)
 
     # --- training ---
 
@@ -260,8 +259,8 @@ class TranslateAllClassifier:
     ) -> TranslateAllClassifier:
         """Trains on labelled texts in English and their translations.
 
-        The training itself is a process of ``fairseq-hydra-train``, with a progress bar; Ctrl-C ends it, and the same
-        call goes on where it was.
+        The training itself is a process of ``fairseq-hydra-train``, with a progress bar; Ctrl-C ends it with
+        its state saved, and the same call goes on where it was.
 
         Args:
             texts: n texts in English.

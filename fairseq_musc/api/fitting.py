@@ -6,7 +6,9 @@ What is there and was made from the same things is kept, so a run that was stopp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,13 +185,26 @@ def translate_corpora(settings: Settings, corpora: Path) -> None:
         write_corpus(corpora, Corpus(name, target, languages[1], source.dataset, source.labels, rows, about))
 
 
+@contextmanager
+def ctrl_c_is_an_exception() -> Iterator[None]:
+    """Lets what ends a command at Ctrl-C, a status, reach Python as the exception that it was."""
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 
+@ctrl_c_is_an_exception()
 def train(settings: Settings, corpora: Path) -> Path:
     """Translates, binarizes and trains; returns the checkpoint that was best on validation data.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C, when the training has saved its state.
         InputError: corpora are missing, an override is wrong, or the folder holds another training.
         RuntimeError: the training failed; the end of its log is in the message.
     """

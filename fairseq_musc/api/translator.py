@@ -6,7 +6,6 @@ This is the one place where the classes of :mod:`fairseq_musc.api` meet :mod:`fa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,16 +68,11 @@ class FolderTranslator:
         Raises:
             InputError: the engine cannot be loaded, or does not know a language.
         """
-        from fairseq_musc.progress import progress_bar
-        from fairseq_musc.translate.at_once import plan_for, translate_plan
+        from fairseq_musc.translate.at_once import translate
 
-        self.engine.require([source, target])
-        plan = plan_for(texts, source, target, self.engine, self.decoding)
-        shown = self.progress and len(plan.sentences) >= SHOWN
-        bar = progress_bar(len(plan.sentences), "sentences", f"{source} -> {target}") if shown else None
-        with bar or nullcontext():
-            update = None if bar is None else bar.update
-            return translate_plan(plan, source, target, self.engine, self.device, update).texts
+        return translate(
+            texts, source, target, self.engine, self.decoding, self.device, show_progress=self.progress
+        ).texts
 
     def options(self) -> list[str]:
         """The same for the verb ``translate``."""
@@ -96,10 +90,6 @@ class FolderTranslator:
 
         way = way_of(source, target, self.engine.provenance(), self.decoding)
         return {name: value for name, value in way.items() if name != "nbest"}  # it decides nothing about the best
-
-
-#: Sentences from which on it is shown how far a translation is.
-SHOWN = 64
 
 
 def provenance_of(translate: Translate | None, source: str, target: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
+from fairseq_musc.progress import progress_bar
 
 CHUNK = 4096  # rows that are tokenized at once: enough to keep every core busy, few enough to stay small
 
@@ -48,8 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Binarizes what is asked for and is not there yet."""
-    from tqdm import tqdm
-
     wanted = [
         (name, language) for name in arguments.only or CORPORA for language in languages_of(arguments.corpora, name)
     ]
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.data, abouts, arguments.tokenizer, arguments.max_length, where=arguments.corpora
     )
     total = sum(about["rows"] for about in abouts)
-    with tqdm(total=total, unit=" rows", desc="binarize", mininterval=0.5) as bar:
+    with progress_bar(total, "rows", "binarize") as bar:
         for (name, language), about in zip(wanted, abouts, strict=True):
             if already_there(arguments.data, name, language, about["sha256"]):
                 bar.update(about["rows"])

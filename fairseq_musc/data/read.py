@@ -47,6 +47,7 @@ from fairseq_musc.data.reading import (
 )
 from fairseq_musc.data.survey import found_in, survey
 from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.progress import progress_bar
 
 __all__ = ["add_arguments", "read_corpora", "run"]
 
@@ -125,9 +126,7 @@ def _positive(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reads, checks, writes, and prints what was read."""
-    from tqdm import tqdm
-
-    with tqdm(unit=" files", desc="read", delay=2, disable=None) as bar:
+    with progress_bar(None, "files", "read") as bar:
         reading = reading_of(arguments, bar.update)
         check_nothing_stale(arguments.output, reading.planned)
         for corpus in reading.corpora():

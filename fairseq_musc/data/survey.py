@@ -20,6 +20,7 @@ from fairseq_musc.data.own_files import Place, places, spellings_of
 from fairseq_musc.data.reading import CORPUS_OF
 from fairseq_musc.data.records import as_text, cell, opened
 from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.progress import with_progress
 
 
 class Kind(NamedTuple):
@@ -53,7 +54,7 @@ def survey(own: OwnData) -> Survey:
     rows: Counter[Kind] = Counter()
     classes: list[str] = []
     problems: list[str] = []
-    for place in places(own):
+    for place in with_progress([*places(own)], "files", "look"):
         try:
             raw = RawFile(place.path, "", SOURCE_LANGUAGE, own.layout, split=place.part)
             told = [name for name in (own.split_column, own.language_column) if name]

@@ -42,6 +42,7 @@ from fairseq_musc.evaluate.layout import NOTHING, Cell, Sheet, as_text, number, 
 from fairseq_musc.evaluate.report import ordered
 from fairseq_musc.evaluate.significance import discordant, holm, mcnemar, percentile_interval, resampled_means
 from fairseq_musc.evaluate.table import ENSEMBLES, Predictions, is_right, list_predictions, notation, read_predictions
+from fairseq_musc.progress import with_progress
 from fairseq_musc.version import __version__
 
 
@@ -151,7 +152,10 @@ def read_row(folders: Sequence[Path], corpus: str, languages: Sequence[str] | No
     ]
     if problems:
         raise InputError.all_at_once("a row of a table is missing:", problems)
-    tables = {language: [read_predictions(f, name_of[language], language) for f in folders] for language in wanted}
+    tables = {
+        language: [read_predictions(folder, name_of[language], language) for folder in folders]
+        for language in with_progress(wanted, "languages", "read")
+    }
     seeds = [table.signature.seed for table in tables[wanted[0]]]
     if len(set(seeds)) < len(seeds):
         told = ", ".join(f"{folder} (seed {seed})" for folder, seed in zip(folders, seeds, strict=True))
@@ -254,7 +258,10 @@ def compare(first: TableRow, second: TableRow, resamples: int, confidence: float
     runs = len(first.folders)
     order = shared_order(first.tables)
     generator = np.random.default_rng(seed)
-    columns = [resampled_means(advantage[lang][:, None] / runs, resamples, generator) for lang in languages]
+    columns = [
+        resampled_means(advantage[language][:, None] / runs, resamples, generator)
+        for language in with_progress(languages, "languages", "bootstrap")
+    ]
     means = np.concatenate(columns, axis=1)  # (resamples, L)
     if order is None:
         average = means.mean(axis=1)

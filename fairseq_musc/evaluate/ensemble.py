@@ -40,7 +40,7 @@ from fairseq_musc.evaluate.table import (
     write_predictions,
 )
 from fairseq_musc.evaluate.weights import STEPS, best_step, mixed, right_by_step, shared_out
-from fairseq_musc.progress import say
+from fairseq_musc.progress import say, with_progress
 from fairseq_musc.version import __version__
 
 #: The value of ``--weight`` that has it chosen.
@@ -234,7 +234,7 @@ def members_of(
             ),
             *(read_predictions(folder, corpus, language) for corpus in others for folder in folders),
         ]
-        for language, others in wanted.items()
+        for language, others in with_progress([*wanted.items()], "languages", "read")
     }
 
 

@@ -26,6 +26,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.report import LINES, ordered, read_tables, results_of
 from fairseq_musc.evaluate.table import Predictions
 from fairseq_musc.files import written_whole
+from fairseq_musc.progress import with_progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,13 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reads the tables, counts, draws, and writes the three files."""
-    from tqdm import tqdm
-
     tables = read_tables(arguments.predictions)
     signature = results_of(tables).signature
     panels = panels_of(tables, arguments.languages)
     drawing = draw(panels, signature)
-    for suffix in tqdm(("png", "svg"), desc="draw", unit=" files", leave=False, disable=None):
+    for suffix in with_progress(("png", "svg"), "files", "draw"):
         with written_whole(arguments.output / f"figure1.{suffix}", "wb") as stream:
             save(drawing, stream, suffix)
     with written_whole(arguments.output / "figure1.tsv") as stream:

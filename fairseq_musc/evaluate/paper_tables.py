@@ -24,6 +24,7 @@ from fairseq_musc.evaluate.published import PUBLISHED
 from fairseq_musc.evaluate.report import LINES, mean, mixture, ordered, read_tables, results_of
 from fairseq_musc.evaluate.runs import Run
 from fairseq_musc.evaluate.table import Training
+from fairseq_musc.progress import with_progress
 
 #: How the paper prints the names of data sets, in its order; others are printed as they are, behind these.
 NAMES = {"marc": "MARC", "mldoc": "MLDoc", "pawsx": "PAWSX", "xnli": "XNLI"}
@@ -285,12 +286,8 @@ def fill(
     }
     check_lines(lines_of)
 
-    from tqdm import tqdm
-
     in_lines = {run.folder: run for lines in lines_of.values() for of_line in lines.values() for run in of_line}
-    by_folder = {
-        run.folder: read(run) for run in tqdm(in_lines.values(), unit=" runs", desc="read", leave=False, disable=None)
-    }
+    by_folder = {run.folder: read(run) for run in with_progress([*in_lines.values()], "runs", "read")}
     names = list(NAMES)
     blocks = []
     for dataset, size in sorted(

@@ -23,7 +23,7 @@ from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
 from fairseq_musc.files import sha256
-from fairseq_musc.progress import say
+from fairseq_musc.progress import progress_bar, say
 from fairseq_musc.version import __version__
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     translators = [translator_of(corpus.about["provenance"]) for corpus in corpora]
     if trained.training and (warning := mismatch(trained.training.translators, translators, "predicting")):
         say(f"warning: {warning}")
-    with progress_bar(sum(map(len, corpora))) as bar:
+    with progress_bar(sum(map(len, corpora)), "rows", "predict") as bar:
         for corpus, translator in zip(corpora, translators, strict=True):
             signature = Signature(
                 dataset=info.dataset,
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
                 translator=translator,
                 training=trained.training,
             )
-            bar.set_description(f"predict {corpus.name}.{corpus.language}")
+            bar.set_description(f"predict {corpus.name}.{corpus.language}", refresh=False)
             if already_there(arguments.predictions, signature):
                 bar.update(len(corpus))
                 continue
@@ -233,10 +233,3 @@ def device_of(cpu: bool) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
-
-
-def progress_bar(total: int) -> Any:
-    """A bar that counts rows."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=" rows", mininterval=0.5)

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from fairseq_musc.data.corpus import CORPORA, languages_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, number, text, write
-from fairseq_musc.evaluate.predict import check_fit, device_of, padded_batches, progress_bar
+from fairseq_musc.evaluate.predict import check_fit, device_of, padded_batches
 from fairseq_musc.evaluate.separability import FOLDS, Separability, folds_of, separability, token_counts
 from fairseq_musc.files import sha256
+from fairseq_musc.progress import progress_bar
 from fairseq_musc.version import __version__
 
 if TYPE_CHECKING:
@@ -93,15 +94,13 @@ def run(arguments: argparse.Namespace) -> None:
         *((str(path), lambda path=path: fine_tuned_model(path, arguments.data, info)) for path in arguments.checkpoint),
     ]
     scores: list[list[tuple[str, Separability]]] = [[] for _ in pairs]
-    with progress_bar(len(pairs) * (1 + len(loaders))) as bar:
-        bar.unit = " probes"
-        bar.set_description("tokens")
+    with progress_bar(len(pairs) * (1 + len(loaders)), "probes", "tokens") as bar:
         for pair, found in zip(pairs, scores, strict=True):
             found.append(("tokens", separability(pair.token_counts(info.vocab_size), pair.side, pair.folds)))
             bar.update(1)
         notes = []
         for name, load in loaders:
-            bar.set_description(Path(name).name)
+            bar.set_description(Path(name).name, refresh=False)
             model = load()
             check_layer(name, model.encoder, arguments.layer)
             notes.append(model.note)

@@ -35,6 +35,7 @@ from fairseq_musc.evaluate.table import (
     table_sha256,
 )
 from fairseq_musc.files import written_whole
+from fairseq_musc.progress import with_progress
 
 #: The lines of the table, and how they are printed.
 LINES = {name: notation(name) for name in ("T_tst", "S_tst_MT", "Ens", "Ens_w")}
@@ -139,7 +140,7 @@ def read_tables(folder: Path) -> dict[str, dict[str, Predictions]]:
         InputError: there are none, or one is damaged.
     """
     tables: dict[str, dict[str, Predictions]] = {line: {} for line in LINES}
-    for corpus, language in list_predictions(folder):
+    for corpus, language in with_progress(list_predictions(folder), "tables", "read"):
         if corpus in LINES:
             tables[corpus][language] = read_predictions(folder, corpus, language)
     if not any(tables.values()):

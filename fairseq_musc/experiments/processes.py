@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.experiments.cells import Cell, collect, last_lines, mend_checkpoints, remove_checkpoints
 from fairseq_musc.files import write_json
 
-#: Seconds that a training has to end when it is told to, before it is killed.
-GRACE = 10
+#: Seconds that trainings have to save and end when they are told to, before they are killed.
+GRACE = 60
 #: Lines of a failed training's log that are shown.
 SHOWN_LINES = 12
 
@@ -134,6 +134,10 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
         try:
             while waiting or running:
                 if told:
+                    if running:
+                        say("stopping: trainings save their state and end (Ctrl-C once more: they are killed)")
+                    _end(running, told)
+                    running.clear()
                     say("stopped; the same command goes on from here")
                     raise SystemExit(128 + told[0])
                 free = [i for i in range(len(places)) if i not in {training.place for training in running}]
@@ -156,7 +160,7 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
                 _show_running(bar, running)
                 time.sleep(0.1)
         finally:
-            _end(running)
+            _end(running, told)
     return failed
 
 
@@ -185,19 +189,40 @@ def _ends_with_parent() -> Callable[[], Any] | None:
     return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def _end(running: Sequence[Training]) -> None:
-    """Ends trainings with all the processes that they started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for training in running:
-            try:
-                os.killpg(training.process.pid, number)
-            except ProcessLookupError:
-                continue
-        for training in running:
-            try:
-                training.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                continue
+def _end(running: Sequence[Training], told: Sequence[int]) -> None:
+    """Ends trainings with all the processes that they started; each saves its state first (see ``stopping.py``).
+
+    A signal goes to the training itself, which still needs those that make its batches, and then to what is left of
+    its group. Who is told to end once more does not wait.
+    """
+    end = time.monotonic() + GRACE
+    groups = [training.process.pid for training in running]
+    for training in running:
+        training.process.terminate()
+    for number, left in ((signal.SIGTERM, _alive), (signal.SIGKILL, _group_alive)):
+        while any(left(training.process) for training in running) and time.monotonic() < end and len(told) < 2:
+            time.sleep(0.05)
+        for group in groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, number)
+    for training in running:
+        training.process.wait()
+
+
+def _alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has not ended."""
+    return process.poll() is None
+
+
+def _group_alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process that leads a group, or another of it, has not ended."""
+    if _alive(process):
+        return True
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, sha256, written_whole
+from fairseq_musc.progress import progress_bar
 
 if TYPE_CHECKING:
     from fairseq_musc.evaluate.report import Results
@@ -75,23 +76,28 @@ def export(checkpoint: Path, folder: Path, predictions: Path | None = None, toke
 
     if folder.exists():
         raise InputError(f"{folder} exists; name a new folder, or remove this one first")
-    trained = load_classifier(checkpoint)
-    digest = sha256(checkpoint)
-    results = None if predictions is None else results_of_checkpoint(predictions, digest)
-    exported = sequence_classifier(trained.model, trained.labels, trained.model.dropout.p)
-    tokenizer, where = tokenizer_of(trained, tokenizer_name)
-    tokenizer.model_max_length = min(readable(trained.model.encoder), longest_row(where, tokenizer))
-    with folder_written_whole(folder) as partial:
-        exported.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        with written_whole(partial / "README.md") as stream:
-            stream.write(model_card(folder.name, trained, checkpoint.name, digest, exported, results))
-        apart = largest_difference(partial, trained)
-        if not apart <= TOLERANCE:
-            raise RuntimeError(
-                f"the logits of the exported {type(exported).__name__} are {apart:.2g} from the checkpoint's, more "
-                f"than {TOLERANCE:g}; transformers has changed what this head computes"
-            )
+    with progress_bar(4, "steps", "export") as bar:  # load, look up, write, compare
+        trained = load_classifier(checkpoint)
+        bar.update()
+        digest = sha256(checkpoint)
+        results = None if predictions is None else results_of_checkpoint(predictions, digest)
+        exported = sequence_classifier(trained.model, trained.labels, trained.model.dropout.p)
+        tokenizer, where = tokenizer_of(trained, tokenizer_name)
+        tokenizer.model_max_length = min(readable(trained.model.encoder), longest_row(where, tokenizer))
+        bar.update()
+        with folder_written_whole(folder) as partial:
+            exported.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+            with written_whole(partial / "README.md") as stream:
+                stream.write(model_card(folder.name, trained, checkpoint.name, digest, exported, results))
+            bar.update()
+            apart = largest_difference(partial, trained)
+            bar.update()
+            if not apart <= TOLERANCE:
+                raise RuntimeError(
+                    f"the logits of the exported {type(exported).__name__} are {apart:.2g} from the checkpoint's, more "
+                    f"than {TOLERANCE:g}; transformers has changed what this head computes"
+                )
     return (
         f"{folder}: a {type(exported).__name__} with the classes {', '.join(trained.labels)}; its logits are the "
         f"checkpoint's to {apart:.1e}"

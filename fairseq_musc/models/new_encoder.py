@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, written_whole
+from fairseq_musc.progress import with_progress
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -111,7 +112,11 @@ def learn_vocabulary(paths: Sequence[Path], size: int) -> list[str]:
     tokenizer = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
     texts = [text for path in paths for text in read_texts(path)]
     tokenizer.train_from_iterator(
-        texts, vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+        with_progress(texts, "texts", "learn word pieces"),
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
     )
     ids = tokenizer.get_vocab()
     if len(ids) > size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from fairseq_musc.page.groups import (
     rows_by_language,
 )
 from fairseq_musc.page.training_log import Log
+from fairseq_musc.progress import with_progress
 
 #: The points of a curve, and the lines of the table behind it, at most.
 POINTS = 60
@@ -211,7 +212,10 @@ def contents_of(
         corpora: the texts of a predictions folder by corpus and language, where they are to be shown.
         most_examples: for each language and kind.
     """
-    lines = {group.name: [accuracy_line(group, line) for line in group.lines] for group in groups}
+    lines = {
+        group.name: [accuracy_line(group, line) for line in group.lines]
+        for group in with_progress(groups, "settings", "count")
+    }
     within = {group.name: ensemble_against_members(group) for group in groups}
     between = against_the_first(groups)
     compared = [each for each in between if isinstance(each, Compared)]
@@ -233,7 +237,10 @@ def contents_of(
         comparisons=[compared_row(each) for each in compared],
         not_compared=[each for each in between if isinstance(each, NotCompared)],
         curves=curves_of(groups, logs),
-        details=[detail_of(group, corpora.get(group.first.folder, {}), most_examples) for group in groups],
+        details=[
+            detail_of(group, corpora.get(group.first.folder, {}), most_examples)
+            for group in with_progress(groups, "settings", "draw")
+        ],
         provenance=[
             provenance_of(group, run, logs.get(run.folder), corpora.get(run.folder, {}))
             for group in groups
@@ -494,10 +501,8 @@ def curves_of(groups: Sequence[Group], logs: Mapping[Path, Log]) -> Curves:
         if "accuracy_Ens" in there:
             there.pop("accuracy", None)  # the same figures: the best checkpoint is chosen by the ensemble
         keys = [key for key in known if key in there] + [key for key in there if key not in known]
-        made = (
-            chart(kind, key, known.get(key, key), "nats" if key == "loss" or key.startswith("L_") else "%")
-            for key in keys
-        )
+        titles: dict[str, str] = {**{key: key for key in keys}, **of_languages(keys), **known}
+        made = (chart(kind, key, titles[key], "nats" if key == "loss" or key.startswith("L_") else "%") for key in keys)
         return [each for each in made if each is not None]
 
     return Curves(
@@ -506,6 +511,12 @@ def curves_of(groups: Sequence[Group], logs: Mapping[Path, Log]) -> Curves:
         [(place, dash, name) for place, dash, name, _ in drawn],
         notes,
     )
+
+
+def of_languages(keys: Iterable[str]) -> dict[str, str]:
+    """The titles of the accuracies that validation logs for each language."""
+    ensemble = ON_VALIDATION["accuracy_Ens"]
+    return {key: f"{ensemble}, {key.removeprefix('accuracy_').upper()}" for key in keys if key.startswith("accuracy_")}
 
 
 # --- Figure 1, calibration, examples ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from fairseq_musc.page.examples import texts_of
 from fairseq_musc.page.groups import LoadedRun, grouped, load
 from fairseq_musc.page.rendering import rendered
 from fairseq_musc.page.training_log import Log, log_of, read_named
+from fairseq_musc.progress import with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reads, counts, lays out, and writes the page."""
-    from tqdm import tqdm
-
     if arguments.examples < 0:
         raise InputError(f"--examples is {arguments.examples}; it is 0 or more")
     started = time.monotonic()
@@ -83,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"{', '.join(map(str, arguments.predictions))}: no predictions for {', '.join(LINES)}; predict first"
         )
-    loaded = [load(run) for run in tqdm(runs, desc="read", unit=" runs", leave=False, disable=None)]
+    loaded = [load(run) for run in with_progress(runs, "runs", "read")]
     groups = grouped(loaded)
     logs = logs_of(loaded, arguments.logs)
     corpora: dict[Path, Mapping[tuple[str, str], Corpus]] = {}

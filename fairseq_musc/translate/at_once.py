@@ -6,9 +6,10 @@ disk, by several processes, to be gone on with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from fairseq_musc.progress import progress_bar
 from fairseq_musc.translate import documents
 from fairseq_musc.translate.batches import translate_sentences
 from fairseq_musc.translate.engine import Decoding, Device, Engine
@@ -30,36 +31,25 @@ def plan_for(
     return documents.plan(texts, source_lang, target_lang, engine.lengths, longest, decoding.normalise)
 
 
-def translate_plan(
-    plan: documents.Plan,
+def translate(
+    texts: Sequence[str],
     source_lang: str,
     target_lang: str,
     engine: Engine,
+    decoding: Decoding,
     device: Device,
-    progress: Callable[[int], object] | None = None,
+    show_progress: bool = True,
 ) -> Translation:
-    """Translates the texts of a plan, each to one text in the same place.
-
-    Args:
-        progress: is called with the number of sentences that were done since the last call.
-
-    Raises:
-        InputError: the engine does not know a language.
-    """
-    hypotheses = translate_sentences(plan.sentences, engine, source_lang, target_lang, device, progress)
-    translated = {sentence: best.text for sentence, (best, *_) in zip(plan.sentences, hypotheses, strict=True)}
-    empty = sum(not text for text in translated.values())
-    return Translation(plan.join(translated), {**plan.counts, "empty": empty})
-
-
-def translate(
-    texts: Sequence[str], source_lang: str, target_lang: str, engine: Engine, decoding: Decoding, device: Device
-) -> Translation:
-    """Translates texts, each to one text in the same place.
+    """Translates texts, each to one text in the same place, behind a bar if it takes long.
 
     Raises:
         InputError: the engine does not know a language.
     """
     engine.require([source_lang, target_lang])
     plan = plan_for(texts, source_lang, target_lang, engine, decoding)
-    return translate_plan(plan, source_lang, target_lang, engine, device)
+    title = f"{source_lang} -> {target_lang}"
+    with progress_bar(len(plan.sentences), "sentences", title, disable=not show_progress) as bar:
+        hypotheses = translate_sentences(plan.sentences, engine, source_lang, target_lang, device, bar.update)
+    translated = {sentence: best.text for sentence, (best, *_) in zip(plan.sentences, hypotheses, strict=True)}
+    empty = sum(not text for text in translated.values())
+    return Translation(plan.join(translated), {**plan.counts, "empty": empty})

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fairseq_musc.data.corpus import (
     CORPORA,
@@ -33,11 +33,9 @@ from fairseq_musc.data.corpus import (
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, text
 from fairseq_musc.files import folder_written_whole
+from fairseq_musc.progress import progress_bar
 from fairseq_musc.translate.flaw_counts import flaws_of_each
 from fairseq_musc.translate.quality import FLAWS, Thresholds, tally
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 MADE = [name for name, kind in CORPORA.items() if kind.made_from]
 SPLITS = ("train", "valid", "test")
@@ -189,10 +187,8 @@ def check(folder: Path, sources: Mapping[Which, Which], thresholds: Thresholds, 
     Raises:
         InputError: a corpus and its source have not the same rows.
     """
-    from tqdm import tqdm
-
     total = sum(read_about(folder, *which)["rows"] for which in sources)
-    with tqdm(total=total, unit=" texts", desc="check", disable=None, mininterval=0.5) as bar:
+    with progress_bar(total, "texts", "check") as bar:
         for which, source in sources.items():
             before, after = read_corpus(folder, *source), read_corpus(folder, *which)
             check_aligned(".".join(source), before.ids, ".".join(which), after.ids)
@@ -214,7 +210,7 @@ def flaws_of_rows(
     source_lang: str,
     target_lang: str,
     thresholds: Thresholds,
-    bar: tqdm[Any],
+    bar: Any,
 ) -> list[list[str]]:
     """The flaws of each row and its translation: those of either of its texts.
 

@@ -124,7 +124,7 @@ def translate_all(
         return known
     waited = False
     try:
-        with progress_bar(len(sentences), "sentences", direction, done) as bar:
+        with progress_bar(len(sentences), "sentences", direction, done, delay=0) as bar:
             while chunks:
                 claims = folder.claims(chunks, finished)
                 stored = set()

@@ -230,11 +230,14 @@ def time_to_stop(left: float) -> float:
 
 @contextmanager
 def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Iterator[threading.Event]:
-    """Stops the training shortly before ``end`` and kills it then, which the event tells; kills it on an exception."""
+    """Stops the training shortly before ``end`` and kills it then, which the event tells.
+
+    Ctrl-C stops it too; another exception, or Ctrl-C once more, kills it.
+    """
     killed = threading.Event()
 
-    def stop() -> None:
-        say("its time is over: the training stops")
+    def stop(why: str = "its time is over: the training stops") -> None:
+        say(why)
         assert process.stdin is not None
         try:
             process.stdin.write(b"\n")
@@ -254,8 +257,14 @@ def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Itera
         timer.start()
     try:
         yield killed
-    except BaseException:
-        kill_all(process)
+    except BaseException as error:
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                stop("stopping behind this update, with a checkpoint (Ctrl-C once more: at once)")
+                assert process.stdout is not None
+                deque(process.stdout, maxlen=0)  # until it has ended
+        finally:
+            kill_all(process)
         raise
     finally:
         for timer in timers:

@@ -1,0 +1,136 @@
+"""Ctrl-C and SIGTERM to a training: the update in hand is finished and saved, and the same command goes on from there.
+
+fairseq ends a training by an exception wherever it is, and all since the last checkpoint is lost. Here the signal is
+noted; behind the update fairseq asks itself whether to stop early, the answer is yes, and it saves as it always does.
+Nothing is validated for it, so a run that was stopped and went on is, bit for bit, one that was not stopped.
+
+Processes that train side by side have to stop behind the same update, though signals reach them at any time. What was
+asked of one travels in its log of the update, which fairseq adds up over all processes anyway.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+#: The key of a log under which it says that its process was asked to stop.
+ASKED = "stop"
+#: What asks: Ctrl-C, and what Slurm, Docker, `kill` and `fairseq-musc grid` send before they kill.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether a training was asked to stop, and whether all its processes know."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        """The first signal that came to this process."""
+        self.agreed = False
+        """Whether all processes stop behind this update."""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Notes the signals to stop that come during the block; does nothing outside of the main thread.
+
+        A second Ctrl-C ends the block at once by ``KeyboardInterrupt``. A signal that is ignored stays so (nohup).
+        """
+        before: dict[signal.Signals, Any] = {}
+        process = os.getpid()
+
+        def note(number: int, frame: Any) -> None:
+            if os.getpid() != process:
+                return  # a process that makes batches: it is needed until the update is done, and then told to end
+            if self.asked is None:
+                self.asked = number
+                # Not by print or logging: the signal may have come while these were at work.
+                os.write(2, b"\nstopping behind this update, with a checkpoint (Ctrl-C once more: at once)\n")
+            elif self.asked == number == signal.SIGINT:
+                raise KeyboardInterrupt
+
+        try:
+            if threading.current_thread() is threading.main_thread():
+                for number in SIGNALS:
+                    if signal.getsignal(number) is not signal.SIG_IGN:
+                        before[number] = signal.signal(number, note)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def told(self, logged: dict[str, Any]) -> dict[str, Any]:
+        """The log of an update, with whether this process was asked."""
+        return {**logged, ASKED: int(self.asked is not None)}
+
+    def hear(self, logging_outputs: list[dict[str, Any]]) -> None:
+        """Takes note of the logs of an update, those of all processes or their sum."""
+        self.agreed = self.agreed or any(bool(logged.get(ASKED)) for logged in logging_outputs)
+
+
+def make_stoppable() -> None:
+    """Has fairseq's training loop ask a task with a ``stop`` (:class:`Stop`) whether to go on; done twice, it is once.
+
+    Two functions of ``fairseq_cli.train`` are taken into ours. ``train``, an epoch, is where signals are listened to;
+    ``should_stop_early`` is what fairseq calls behind each update, between validation and saving.
+    """
+    from fairseq_cli import train as fairseq
+
+    if getattr(fairseq.train, "stoppable", False):
+        return
+    epoch: Callable[..., Any] = fairseq.train
+    early: Callable[..., bool] = fairseq.should_stop_early
+    current: list[tuple[Stop, bool]] = []
+
+    @functools.wraps(epoch)
+    def train(cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> Any:
+        stop = getattr(task, "stop", None)
+        if not isinstance(stop, Stop):
+            return epoch(cfg, trainer, task, epoch_itr)
+        current.append((stop, trainer.data_parallel_world_size == 1))
+        try:
+            with stop.listening():
+                done = epoch(cfg, trainer, task, epoch_itr)
+        finally:
+            current.pop()
+        if stop.agreed and not finished(cfg, trainer.get_num_updates(), epoch_itr.next_epoch_idx):
+            saves = trainer.data_parallel_rank == 0
+            if saves:
+                logger.warning(last_words(cfg, trainer.get_num_updates()))
+            # The other processes have nothing to complain of; who started them takes the first status that is not 0.
+            raise SystemExit(128 + (stop.asked or signal.SIGINT) if saves else 0)
+        return done
+
+    @functools.wraps(early)
+    def should_stop_early(cfg: Any, valid_loss: float | None) -> bool:
+        over = early(cfg, valid_loss)
+        for stop, alone in current:
+            stop.agreed = stop.agreed or (alone and stop.asked is not None)
+            over = over or stop.agreed
+        return over
+
+    train.stoppable = True  # type: ignore[attr-defined]
+    fairseq.train, fairseq.should_stop_early = train, should_stop_early
+
+
+def finished(cfg: Any, updates: int, next_epoch: int) -> bool:
+    """Whether a training has come to its end, so that its last state is not one to go on from."""
+    limits = cfg.optimization
+    return bool(0 < limits.max_update <= updates or 0 < limits.max_epoch < next_epoch)
+
+
+def last_words(cfg: Any, updates: int) -> str:
+    """What a run says that was stopped, by what it was told to save."""
+    if cfg.checkpoint.no_save or cfg.checkpoint.no_last_checkpoints:
+        which = "no_save" if cfg.checkpoint.no_save else "no_last_checkpoints"
+        return f"stopped behind update {updates}; checkpoint.{which}=true: its state was not kept"
+    folder = cfg.checkpoint.save_dir
+    if cfg.checkpoint.restore_file != "checkpoint_last.pt":
+        return f"stopped behind update {updates}; go on with checkpoint.restore_file={folder}/checkpoint_last.pt"
+    return f"stopped behind update {updates}, saved in {folder}; the same command goes on from there"
