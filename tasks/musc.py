@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
+from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
@@ -23,7 +24,9 @@ from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
+from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
+from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +101,8 @@ class MuscTaskConfig(FairseqDataclass):
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
+    patience: int = II("checkpoint.patience")
+    max_update: int = II("optimization.max_update")
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -152,6 +157,8 @@ class MuscTask(FairseqTask):
         self.from_checkpoint = from_checkpoint
         self.late = Late()
         self.packed = False  # until a model is built that takes rows end to end
+        self.updates = 0
+        self.training_batches: Optional[TrainingBatches] = None
 
     @classmethod
     @said_plainly
@@ -341,11 +348,17 @@ class MuscTask(FairseqTask):
     def check_resumed(self) -> None:
         """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data.
 
-        fairseq itself only finds that some weights have another shape.
+        fairseq itself only finds that some weights have another shape. One that is damaged is mended before, see
+        :func:`fairseq_musc.models.checkpoint_files.mend_last`.
         """
         path = Path(self.cfg.restore_file)
-        if self.cfg.restore_file == "checkpoint_last.pt":  # fairseq's default, which alone lies in save_dir
+        first_rank = distributed_utils.get_global_rank() == 0  # which alone reads it
+        if self.cfg.restore_file == LAST:  # fairseq's default, which alone lies in save_dir
             path = Path(self.cfg.save_dir) / path
+            if first_rank:
+                mend_last(path.parent)
+        elif first_rank and path.is_file():
+            check_whole(path)
         saved = saved_model_config(path) if path.is_file() else {}
         problems = []
         labels = tuple(saved.get("labels") or self.info.labels)
@@ -379,6 +392,11 @@ class MuscTask(FairseqTask):
         logged = {key: sum(log[key] for log in logs) for key in logs[0]}
         return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}
 
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """fairseq's own, counted."""
+        super().optimizer_step(optimizer, model, update_num)
+        self.updates = update_num + 1
+
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
         first = logging_outputs[0] if logging_outputs else {}
@@ -402,9 +420,27 @@ class MuscTask(FairseqTask):
             raise RuntimeError(f"validation did not count every row once ({'; '.join(wrong)})")
 
     @said_plainly
-    def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's own; named here for the errors of the data set's ``batch_by_size``."""
-        return super().get_batch_iterator(*args, **kwargs)
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's own; that of training can be told that there is nothing left to train."""
+        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        if dataset is not self.datasets.get("train"):
+            return iterator
+        self.training_batches = TrainingBatches.of(iterator)
+        return self.training_batches
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """Called by fairseq for each checkpoint: what it would not save itself, see :mod:`fairseq_musc.resuming`."""
+        return {type(self).__name__: state_of_run(self.updates, self.late)}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """Called by fairseq with the same, when a run goes on and the place in the epoch is found."""
+        resume(state, self.late)
+        self.updates = state["updates"]
+        reason = is_over(state, self.cfg.max_update, self.cfg.patience)
+        if reason is not None:
+            logger.info("this run is over: %s", reason)
+            assert self.training_batches is not None
+            self.training_batches.finished = True
 
     def max_positions(self) -> None:
         """None: nothing is dropped for its length, see :mod:`fairseq_musc.data.binarize`."""

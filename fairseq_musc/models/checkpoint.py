@@ -10,6 +10,7 @@ from typing import Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Training
+from fairseq_musc.models.checkpoint_files import check_whole
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     """Rebuilds the model of a checkpoint that ``fairseq-hydra-train`` wrote.
 
     Raises:
-        InputError: the file is not there, is no checkpoint, is of another model, or would run code when unpickled.
+        InputError: the file is not there, is damaged, is no checkpoint, is of another model, or would run code when
+            unpickled.
     """
     from fairseq import checkpoint_utils
 
@@ -82,6 +84,7 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
+    check_whole(path)
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         models, cfg, _task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
