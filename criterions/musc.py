@@ -2,6 +2,7 @@
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional
@@ -64,6 +65,14 @@ class MuscCriterionConfig(FairseqDataclass):
     mixup_beta: float = field(
         default=1.0, metadata={"help": "alpha is drawn from Beta(b, b), once a step, language and side; 1 is U(0, 1)"}
     )
+    not_finite: str = field(
+        default="stop",
+        metadata={
+            "help": "what happens to an update whose loss or gradient is NaN or infinite: stop ends the run and names "
+            "its rows; skip (with musc_adam) leaves parameters and moments as they are, names the rows, counts it in "
+            "the log as skipped, and goes on"
+        },
+    )
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -77,6 +86,7 @@ class MuscCriterionConfig(FairseqDataclass):
             ("normalisation", tuple(NORMALISATIONS)),
             ("supcon_log", ("inside", "outside", None)),
             ("supcon_reduction", ("mean", "sum", None)),
+            ("not_finite", ("stop", "skip")),
         ):
             value = getattr(cfg, name)
             if value not in allowed:
@@ -126,6 +136,7 @@ class MuscCriterion(FairseqCriterion):
         self.lam = cfg.lam
         self.tau = cfg.tau
         self.mixup_beta = cfg.mixup_beta
+        self.skips_not_finite = cfg.not_finite == "skip"
         set_apart = {
             name: getattr(cfg, name) for name in Normalisation.__dataclass_fields__ if getattr(cfg, name) is not None
         }
@@ -307,8 +318,12 @@ class MuscCriterion(FairseqCriterion):
         """Turns what was logged into what is shown: terms in nats, accuracies in percent averaged over languages."""
         size = sum(log["sample_size"] for log in logging_outputs)
         keys = [key for key in logging_outputs[0] if key == "loss" or key.startswith("L_")]
+        training = any(key.startswith("L_") for key in keys)
         for key in keys:
-            metrics.log_scalar(key, sum(log[key] for log in logging_outputs) / size, size, round=4)
+            value = sum(log[key] for log in logging_outputs) / size
+            # A loss of training that is no number ends the run, or its update was left out; the mean goes without it.
+            weight = 0 if training and not math.isfinite(value) else size
+            metrics.log_scalar(key, value, weight, round=4)
         for key in (key for key in logging_outputs[0] if key.startswith(("n:", "right:"))):
             metrics.log_scalar_sum(f"_{key}", sum(log[key] for log in logging_outputs), priority=0)
         languages = [key.removeprefix("n:") for key in logging_outputs[0] if key.startswith("n:")]

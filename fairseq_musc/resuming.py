@@ -21,8 +21,8 @@ from fairseq_cli.train import should_stop_early
 
 from fairseq_musc.late import Late
 
-#: Meters of fairseq that go on across epochs: what a line of the log shows, and what a sweep is told of a run in the end.
-#: fairseq saves them, and reads them back only from checkpoints that were saved within an epoch.
+#: Meters of fairseq that go on across epochs: what a line of the log shows, and what a sweep is told of a run at its
+#: end. fairseq saves them, and reads them back only from checkpoints that were saved within an epoch.
 METERS = ("train_inner", "valid")
 
 

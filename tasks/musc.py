@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -22,10 +23,12 @@ from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
+from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
+from fairseq_musc.optim import MuscAdam
 from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
 
 logger = logging.getLogger(__name__)
@@ -159,6 +162,8 @@ class MuscTask(FairseqTask):
         self.packed = False  # until a model is built that takes rows end to end
         self.updates = 0
         self.training_batches: Optional[TrainingBatches] = None
+        self.watch = LossWatch(lambda row: self.datasets["train"].row_name(row))
+        self.leaves_out = False
 
     @classmethod
     @said_plainly
@@ -261,8 +266,13 @@ class MuscTask(FairseqTask):
         )
         counted = ", ".join(f"{group.language} {len(group)}" for group in groups)
         logger.info("%s: %s, %d rows (%s)", split, " + ".join(names), len(dataset), counted)
-        if not len(dataset):
-            raise InputError(f"the subset {split} of {self.cfg.data} has no rows")
+        empty = [f"{view.name}.{view.language}" for group in groups if not len(group) for view in group.views]
+        if empty:
+            raise InputError(
+                f"there are no rows in {', '.join(dict.fromkeys(empty))} of {self.cfg.data}: losses and accuracies are "
+                "means over languages, and an empty one would count as 0. Make it again, or leave its language out "
+                f"(task.target_langs names those that are taken; now {', '.join(self.target_langs)})"
+            )
         self.datasets[split] = dataset
 
     @property
@@ -378,6 +388,9 @@ class MuscTask(FairseqTask):
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> tuple[Any, int, dict[str, Any]]:
         """fairseq's own, for one encoder pass after the other if the languages of a step are not taken at once."""
+        self.prepare(optimizer, criterion.skips_not_finite)
+        # fairseq's scaler of fp16 and amp leaves updates out by itself.
+        self.leaves_out = criterion.skips_not_finite or getattr(optimizer, "scaler", None) is not None
         pieces = criterion.split(sample)
         results = []
         for place, piece in enumerate(pieces):
@@ -386,11 +399,41 @@ class MuscTask(FairseqTask):
             apart = contextlib.nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
             with apart:
                 results.append(super().train_step(piece, model, criterion, optimizer, update_num, ignore_grad))
-        if len(results) == 1:
-            return results[0]
-        logs = [logged for _, _, logged in results]
-        logged = {key: sum(log[key] for log in logs) for key in logs[0]}
-        return sum(loss.detach() for loss, _, _ in results), 1, {**logged, "sample_size": 1}
+        loss, _, logged = results[0]
+        if len(results) > 1:
+            logs = [logged for _, _, logged in results]
+            loss = sum(loss.detach() for loss, _, _ in results)
+            logged = {**{key: sum(log[key] for log in logs) for key in logs[0]}, "sample_size": 1}
+        if not ignore_grad:
+            self.look_at_losses(sample, logged, update_num + 1)
+        return loss, 1, logged
+
+    def prepare(self, optimizer: Any, skips: bool) -> None:
+        """Lets the optimizer know what it does with a gradient that is not finite, and whose it is.
+
+        Raises:
+            TrainingError: it cannot leave out an update.
+        """
+        if isinstance(optimizer, MuscAdam):
+            optimizer.watch, optimizer.skips = self.watch, skips
+        elif skips:
+            raise TrainingError(
+                "criterion.not_finite=skip needs optimizer._name=musc_adam without common.fp16, bf16 or amp (fp16 and "
+                f"amp leave out what overflows by themselves), got {type(optimizer).__name__}; "
+                "model.precision=bfloat16 computes in bfloat16 with it"
+            )
+
+    def look_at_losses(self, sample: Any, logged: dict[str, Any], update: int) -> None:
+        """Ends the run at a loss that is not finite, or says that its update is left out."""
+        losses = {key: logged[key] for key in ("loss", *(key for key in logged if key.startswith("L_")))}
+        self.stop_or_say(self.watch.look(losses, sample["rows"], update))
+
+    def stop_or_say(self, wrong: Optional[str]) -> None:
+        """Raises :class:`NotFiniteError` for what is wrong with a loss, unless its update is left out."""
+        if wrong and not self.leaves_out:
+            raise NotFiniteError(remedy(wrong))
+        if wrong:
+            logger.warning("left out: %s", wrong)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """fairseq's own, counted."""
@@ -407,8 +450,14 @@ class MuscTask(FairseqTask):
             logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
         super().reduce_metrics(logging_outputs, criterion)
 
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Called by fairseq before each validation: nothing that is not finite goes into a checkpoint unseen."""
+        wrong = self.watch.look_at_the_last()
+        if not self.leaves_out:  # else it is said in the next update
+            self.stop_or_say(wrong)
+
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
-        """Called by fairseq behind each validation: every row must have been counted once."""
+        """Called by fairseq behind each validation: every row must have been counted once, and the loss be finite."""
         dataset = self.datasets["valid"]
         counted = {group.language: agg.get(f"_n:{group.language}") for group in dataset.groups}
         wrong = [
@@ -418,6 +467,12 @@ class MuscTask(FairseqTask):
         ]
         if wrong:
             raise RuntimeError(f"validation did not count every row once ({'; '.join(wrong)})")
+        loss = agg.get("loss")
+        if loss is not None and not math.isfinite(loss.avg):
+            raise NotFiniteError(
+                f"the loss on validation data is {float(loss.avg)}: the model does not say probabilities. Is "
+                "model.pretrained whole? If training has diverged, lower optimization.lr"
+            )
 
     @said_plainly
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

@@ -75,31 +75,36 @@ def differences(folder, log, other_folder, other_log):
     return found
 
 
-def kill_and_compare(world, folder, options, kills, seed, ranks=1):
+def count(promise, hits, ranks):
+    """For docs/promises.md: what was done to break the promise."""
+    places = {
+        "step": "in a step",
+        "validation": "in validation",
+        "save": "while a checkpoint is written",
+        "copy": "while a checkpoint is copied",
+        "anywhere": "after a random time",
+    }
+    for moment, place in places.items():
+        times = sum(aim.moment == moment for aim in hits)
+        if times:
+            promise("kill and resume", f"SIGKILL {place}, {ranks} process{'es' if ranks > 1 else ''}", times)
+
+
+def kill_and_compare(world, folder, options, kills, seed, promise, ranks=1):
     logs = folder / "whole.log", folder / "killed.log"
     started = killed.start(world, folder / "whole", logs[0], *options, ranks=ranks)
     assert killed.statuses(started) == [0] * ranks, logs[0].with_name(f"{logs[0].name}.0").read_text()[-2000:]
     assert len(lines(logs[0])) >= 13 + 20 + 8
     hits = killed.until_done(world, folder / "killed", logs[1], *options, kills=kills, seed=seed, ranks=ranks)
+    count(promise, hits, ranks)
     found = differences(folder / "whole", logs[0], folder / "killed", logs[1])
     assert not found, (hits, "\n".join(found[:20]))
     assert not list((folder / "killed").glob("*.damaged"))
-    return hits
-
-
-def count(promise, hits, ranks, what):
-    """For docs/promises.md: what this did to break the promise."""
-    for moment in sorted({aim.moment for aim in hits}):
-        times = sum(aim.moment == moment for aim in hits)
-        places = {"save": "while a checkpoint is written", "copy": "while a checkpoint is copied"}
-        where = places.get(moment, "at any time" if moment == "anywhere" else f"in a {moment}")
-        promise("kill and resume", f"SIGKILL {where}, {what}", times)
+    assert len(hits) == kills
 
 
 def test_killed_three_times_in_a_row(world, tmp_path, promise):
-    hits = kill_and_compare(world, tmp_path, OPTIONS, kills=3, seed=1)
-    assert len(hits) == 3
-    count(promise, hits, 1, "1 process")
+    kill_and_compare(world, tmp_path, OPTIONS, 3, 1, promise)
 
 
 @pytest.mark.long
@@ -113,6 +118,4 @@ def test_killed_ten_times_in_a_row(world, tmp_path, promise, ranks, more, size):
         tiny.make_encoder(tmp_path / "encoder", width=64, layers=3)
         world = world._replace(encoder=tmp_path / "encoder")
     seed = 10 * ranks + 5 * bool(more) + (size == "larger")
-    hits = kill_and_compare(world, tmp_path, options, kills=10, seed=seed, ranks=ranks)
-    assert len(hits) == 10
-    count(promise, hits, ranks, f"{ranks} process{'es' if ranks > 1 else ''}")
+    kill_and_compare(world, tmp_path, options, 10, seed, promise, ranks)

@@ -24,6 +24,8 @@ from fairseq_musc.files import written_whole
 logger = logging.getLogger(__name__)
 
 LAST = "checkpoint_last.pt"
+FOLDER = 0x10
+"""The bit among the attributes of an archive's part that makes it a folder (MS-DOS's, in the ZIP format)."""
 #: What is put behind the name of a damaged checkpoint that a whole one takes the place of.
 ASIDE = ".damaged"
 
@@ -66,17 +68,27 @@ def damage(path: str | os.PathLike[str]) -> str | None:
 
     It reads the whole file (about a second for each GB) and builds nothing from it.
     """
-    if not zipfile.is_zipfile(path):
-        return "it is cut short, or no checkpoint"
+    import torch
+
     try:
+        if not zipfile.is_zipfile(path):
+            return "it is cut short, or no checkpoint"
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-            parts = len(archive.namelist())
+            folders = [part.filename for part in archive.infolist() if part.external_attr & FOLDER]
     except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError) as error:
         return f"it cannot be read: {error}"
     if broken is not None:
         return f"its part {broken} is not as it was written (the CRC-32 differs)"
-    return None if parts else "it is empty"
+    if folders:
+        return f"its part {folders[0]} is called a folder, which torch would read as nothing"
+    try:  # torch's own reader looks at other fields of the archive than Python's
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return None  # it is what was written; whether it may be loaded is for others to say
+    except (RuntimeError, ValueError, LookupError, EOFError) as error:
+        return f"it cannot be read: {str(error).splitlines()[0]}"
+    return None
 
 
 def updates_of(path: Path) -> int | None:
