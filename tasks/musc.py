@@ -266,13 +266,8 @@ class MuscTask(FairseqTask):
         )
         counted = ", ".join(f"{group.language} {len(group)}" for group in groups)
         logger.info("%s: %s, %d rows (%s)", split, " + ".join(names), len(dataset), counted)
-        empty = [f"{view.name}.{view.language}" for group in groups if not len(group) for view in group.views]
-        if empty:
-            raise InputError(
-                f"there are no rows in {', '.join(dict.fromkeys(empty))} of {self.cfg.data}: losses and accuracies are "
-                "means over languages, and an empty one would count as 0. Make it again, or leave its language out "
-                f"(task.target_langs names those that are taken; now {', '.join(self.target_langs)})"
-            )
+        if not len(dataset):
+            raise InputError(f"the subset {split} of {self.cfg.data} has no rows")
         self.datasets[split] = dataset
 
     @property
@@ -391,7 +386,7 @@ class MuscTask(FairseqTask):
         self.prepare(optimizer, criterion.skips_not_finite)
         # fairseq's scaler of fp16 and amp leaves updates out by itself.
         self.leaves_out = criterion.skips_not_finite or getattr(optimizer, "scaler", None) is not None
-        pieces = criterion.split(sample)
+        pieces = criterion.split({**sample, "stands_in": ignore_grad})
         results = []
         for place, piece in enumerate(pieces):
             last = place + 1 == len(pieces)

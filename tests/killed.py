@@ -152,7 +152,7 @@ def start(world, run, log, *overrides, ranks=1, aim=None, changes=None):
 
 
 def statuses(started, kill_all=True, timeout=120):
-    """Waits for all ranks; as soon as one was killed the others are, too, if asked for (a machine that dies)."""
+    """Waits for all ranks; as soon as one has failed the others are killed, if asked for (a machine that dies)."""
     ended = {}
     until = time.monotonic() + timeout
     while len(ended) < len(started):
@@ -160,8 +160,7 @@ def statuses(started, kill_all=True, timeout=120):
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 ended[pid] = os.waitstatus_to_exitcode(status)
-        killed = any(code == -signal.SIGKILL for code in ended.values())
-        if (killed and kill_all) or time.monotonic() > until:
+        if (any(ended.values()) and kill_all) or time.monotonic() > until:
             for pid in set(started) - set(ended):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -78,6 +78,7 @@ def test_the_constants_of_the_released_code_are_the_defaults(name):
         "weight_S": None,
         "weight_T": None,
         "mixup_beta": 1.0,
+        "gather": False,
         "not_finite": "stop",
     }
     assert loss == {key: MuscCriterionConfig.__dataclass_fields__[key].default for key in loss}

@@ -113,7 +113,7 @@ def test_killed_three_times_in_a_row(world, tmp_path, promise):
 @pytest.mark.parametrize("size", ["tiny", "larger"])
 def test_killed_ten_times_in_a_row(world, tmp_path, promise, ranks, more, size):
     """Two ranks share five batches of an epoch, so one of them has a stand-in for the last."""
-    options = (*OPTIONS, *more, "dataset.num_workers=1", f"optimization.max_epoch={8 if ranks == 1 else 14}")
+    options = (*OPTIONS, *more, f"optimization.max_epoch={8 if ranks == 1 else 14}")
     if size == "larger":
         tiny.make_encoder(tmp_path / "encoder", width=64, layers=3)
         world = world._replace(encoder=tmp_path / "encoder")
