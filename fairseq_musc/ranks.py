@@ -40,6 +40,12 @@ def own_rank() -> int:
     return distributed_utils.get_data_parallel_rank() if torch.distributed.is_initialized() else 0
 
 
+def wait_for_all_ranks() -> None:
+    """Returns when every rank has come here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier(group=distributed_utils.get_data_parallel_group())
+
+
 def sizes_of_all_ranks(sizes: Tensor, numbers: list[int], T: int) -> Tensor:
     """The rows of every rank in every group of the run, (R, T) int64; every rank calls it at the same time.
 

@@ -12,7 +12,6 @@ from typing import Any, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
-from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
@@ -29,6 +28,7 @@ from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 from fairseq_musc.optim import MuscAdam
+from fairseq_musc.ranks import own_rank, wait_for_all_ranks
 from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
 
 logger = logging.getLogger(__name__)
@@ -357,11 +357,12 @@ class MuscTask(FairseqTask):
         :func:`fairseq_musc.models.checkpoint_files.mend_last`.
         """
         path = Path(self.cfg.restore_file)
-        first_rank = distributed_utils.get_global_rank() == 0  # which alone reads it
+        first_rank = own_rank() == 0
         if self.cfg.restore_file == LAST:  # fairseq's default, which alone lies in save_dir
             path = Path(self.cfg.save_dir) / path
             if first_rank:
                 mend_last(path.parent)
+            wait_for_all_ranks()
         elif first_rank and path.is_file():
             check_whole(path)
         saved = saved_model_config(path) if path.is_file() else {}
