@@ -11,6 +11,7 @@ from typing import Any
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Training
 from fairseq_musc.models.checkpoint_files import check_whole
+from fairseq_musc.models.settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class TrainedClassifier:
     """``model.pretrained`` of its training: a hub name, or a folder as seen from where it was trained."""
     data: str
     """The data-bin it was trained on, as seen from where it was trained."""
+    settings: dict[str, Any]
+    """What trains it again, see :func:`fairseq_musc.models.settings.settings_of`."""
 
 
 def saved_model_config(path: str | Path) -> dict[str, Any]:
@@ -106,4 +109,5 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
         training=training_of(cfg),
         encoder=cfg.model.pretrained,
         data=cfg.task.data,
+        settings=settings_of(cfg),
     )
