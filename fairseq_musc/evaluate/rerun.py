@@ -1,9 +1,9 @@
-"""Prints the command that trains the checkpoint of a predictions table again, from the signature beside the table.
+"""Reads the signature beside a predictions table, and prints the command that trains its checkpoint again.
 
 On the same machine, with the same software, it makes the same parameters and the same probabilities, bit for bit. Where
 the data-bin or the encoder lie elsewhere by now, name them behind the options, as on the command line of
 fairseq-hydra-train: task.data=FOLDER model.pretrained=FOLDER. The update of the checkpoint, and the training corpora
-with their checksums, are printed above it.
+with their checksums, are printed above it. It writes no file.
 """
 
 from __future__ import annotations
