@@ -2,6 +2,7 @@
 
 # No postponed annotations here: fairseq reads the types of a dataclass's fields as they stand.
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional
@@ -13,12 +14,13 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_musc import losses
-from fairseq_musc.batched_losses import terms_of_groups
+from fairseq_musc.batched_losses import Groups, classification, contrast, terms_of_groups
 from fairseq_musc.data.pairs import joined_views
 from fairseq_musc.errors import InputError
 from fairseq_musc.losses import CONTRASTIVE_TERMS, MIXED_TERMS, NORMALISATIONS, TERMS, Normalisation, View
 from fairseq_musc.mixing import draw_alpha, mix_within_groups
 from fairseq_musc.packing import rows_for_encoder
+from fairseq_musc.ranks import busy, join, sizes_of_all_ranks
 
 
 @dataclass
@@ -64,6 +66,22 @@ class MuscCriterionConfig(FairseqDataclass):
     mixup_beta: float = field(
         default=1.0, metadata={"help": "alpha is drawn from Beta(b, b), once a step, language and side; 1 is U(0, 1)"}
     )
+    gather: bool = field(
+        default=False,
+        metadata={
+            "help": "with several processes (GPUs): whether the rows of all of them are compared with one another in "
+            "L_sc and L_musc, with gradients, as one process would on the joined batch; false: each process compares "
+            "its own"
+        },
+    )
+    not_finite: str = field(
+        default="stop",
+        metadata={
+            "help": "what happens to an update whose loss or gradient is NaN or infinite: stop ends the run and names "
+            "its rows; skip (with musc_adam) leaves parameters and moments as they are, names the rows, counts it in "
+            "the log as skipped, and goes on"
+        },
+    )
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -77,6 +95,7 @@ class MuscCriterionConfig(FairseqDataclass):
             ("normalisation", tuple(NORMALISATIONS)),
             ("supcon_log", ("inside", "outside", None)),
             ("supcon_reduction", ("mean", "sum", None)),
+            ("not_finite", ("stop", "skip")),
         ):
             value = getattr(cfg, name)
             if value not in allowed:
@@ -126,6 +145,13 @@ class MuscCriterion(FairseqCriterion):
         self.lam = cfg.lam
         self.tau = cfg.tau
         self.mixup_beta = cfg.mixup_beta
+        self.gather = cfg.gather
+        if cfg.gather and task.cfg.languages_at_once is not None:
+            raise InputError(
+                f"criterion.gather is true, and task.languages_at_once is {task.cfg.languages_at_once}: the rows of "
+                "all processes meet in one pass; leave task.languages_at_once null, or criterion.gather false"
+            )
+        self.skips_not_finite = cfg.not_finite == "skip"
         set_apart = {
             name: getattr(cfg, name) for name in Normalisation.__dataclass_fields__ if getattr(cfg, name) is not None
         }
@@ -165,9 +191,12 @@ class MuscCriterion(FairseqCriterion):
         Their losses add up to that of the batch, and so do their gradients: every language has a loss of its own.
         """
         sizes = [size for _, size in sample["groups"]]
-        alpha = self.draw_alpha(len(sizes))
+        draws = self.draw_alpha(len(sizes))
+        alpha = draws[:, self.places_of_alpha(sample)]
         if self.packed(sample):
             begins = [part["first_group"] for part in sample["parts"]]
+        elif self.gather:  # which all processes do once a step, whatever stands in for a batch
+            begins = [0]
         else:
             begins = list(range(0, len(sizes), self.task.datasets["train"].groups_at_once))
         starts = [0, *itertools.accumulate(sizes)]
@@ -181,6 +210,8 @@ class MuscCriterion(FairseqCriterion):
                 "rows": sample["rows"][rows],
                 "nsentences": rows.stop - rows.start,
                 "ntokens": sample["ntokens"] if place == 0 else 0,
+                "draws": draws,
+                "stands_in": sample.get("stands_in", False),
             }
             if self.packed(sample):
                 piece["parts"] = sample["parts"][place : place + 1]
@@ -189,11 +220,19 @@ class MuscCriterion(FairseqCriterion):
             pieces.append(piece)
         return pieces
 
+    def places_of_alpha(self, sample: dict[str, Any]) -> list[int]:
+        """Which of the step's draws each group of a batch takes: the first ones, or with ``gather`` its language's own.
+
+        So that processes of which one lacks a language mix the others alike.
+        """
+        groups = [g for g, _ in sample["groups"]]
+        return groups if self.gather and not sample.get("stands_in") else list(range(len(groups)))
+
     def draw_alpha(self, G: int) -> Tensor:
-        """What mixes each view of G groups in this step, (V, G); one for all groups where they share a view."""
+        """What mixes each view of up to G groups in this step, (V, max(T, G)); one for all if they share a view."""
         V, T = 2 if self.task.paired else 1, len(self.task.training_groups)
         # As many draws in every step, so that what is drawn later does not hang on which languages are used up.
-        alpha = draw_alpha((V, max(T, G)), self.mixup_beta)[:, :G]
+        alpha = draw_alpha((V, max(T, G)), self.mixup_beta)
         if self.task.cfg.shared_source:
             alpha[0] = alpha[0, 0]
         return alpha
@@ -212,15 +251,42 @@ class MuscCriterion(FairseqCriterion):
         slots = slots[: 2 * V if mixed else V]
         logits = of_rows.logits.index_select(0, slots.flatten()).view(*slots.shape, -1)
         z = None if of_rows.z is None else of_rows.z.index_select(0, slots.flatten()).view(*slots.shape, -1)
-        value = terms_of_groups(
-            logits, z, part["labels"], part["sizes"], alpha, self.terms, self.tau, self.normalisation
-        )
-        return {term: loss.sum() for term, loss in value.items()}
+        return self.terms_of_groups(logits, z, part["labels"], part["sizes"], alpha, piece)
+
+    def terms_of_groups(
+        self, logits: Tensor, z: Tensor | None, y: Tensor, sizes: Tensor, alpha: Tensor, piece: dict[str, Any]
+    ) -> dict[str, Tensor]:
+        """The terms of the groups of a batch, summed over them; with ``gather`` this rank's part of those of all ranks.
+
+        Args: as :func:`fairseq_musc.batched_losses.terms_of_groups`, and the batch.
+        """
+        common = (self.terms, self.tau, self.normalisation)
+        if not self.gather:
+            value = terms_of_groups(logits, z, y, sizes, alpha, *common)
+            return {term: loss.sum() for term, loss in value.items()}
+        T = len(self.task.training_groups)
+        numbers, own_sizes = [g for g, _ in piece["groups"]], sizes
+        if piece["stands_in"]:  # with groups of validation, maybe, and nothing to say
+            numbers = list(range(min(T, len(sizes))))
+            own_sizes = torch.zeros_like(sizes[: len(numbers)])
+        all_sizes = sizes_of_all_ranks(own_sizes, numbers, T)
+        # A mean over the joined rows is made of the ranks' means, of which fairseq takes the mean over busy ranks.
+        share = busy(all_sizes) * own_sizes / all_sizes.sum(0)[numbers].clamp_min(1)
+        value = classification(logits, Groups.of(y, sizes), alpha, self.terms, self.normalisation)
+        value = {term: (share * loss[: len(numbers)]).sum() for term, loss in value.items()}
+        if z is not None:
+            joined = join(z[:, : len(numbers)], y[: len(numbers)], numbers, all_sizes)
+            draws = piece["draws"].to(z.device)[:, joined.numbers]
+            contrasts = contrast(joined.z, joined.groups, draws, *common)
+            value |= {term: loss.sum() for term, loss in contrasts.items()}
+        return {term: value[term] for term in self.terms}
 
     def terms_of_padded(self, model: Any, piece: dict[str, Any]) -> dict[str, Tensor]:
         """The same of rows side by side, language by language: the reference."""
         sizes = [size for _, size in piece["groups"]]
         encoded = self.encode(model, piece, sizes)
+        if self.gather:
+            return self.terms_of_groups(*self.grouped(encoded, piece["labels"], sizes), encoded.alpha, piece)
         value = {term: torch.zeros((), device=piece["labels"].device) for term in self.terms}
         start = 0
         for k, size in enumerate(sizes):
@@ -244,6 +310,16 @@ class MuscCriterion(FairseqCriterion):
         if self.task.paired:
             return losses.terms_of_pairs(views[0], views[1], mixed[0], mixed[1], y, alpha[0], alpha[1], *common)
         return losses.terms_of_single(views[0], mixed[0], y, alpha[0], *common)
+
+    @staticmethod
+    def grouped(encoded: EncodedViews, y: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Views of rows one after the other as logits (W, G, N, C), z (W, G, N, d), classes (G, N) and sizes (G,)."""
+        size = torch.tensor(list(sizes), device=y.device)
+        place = torch.arange(max(sizes), device=y.device).minimum(size[:, None] - 1)  # behind the end the last row
+        rows = (size.cumsum(0) - size)[:, None] + place  # (G, N)
+        logits = torch.stack([view.logits[rows] for view in encoded.views])
+        z = [view.z[rows] for view in encoded.views if view.z is not None]
+        return logits, torch.stack(z) if z else None, y[rows], size
 
     def encode(self, model: Any, piece: dict[str, Any], sizes: Sequence[int]) -> EncodedViews:
         """All views of a batch of padded rows in one encoder pass."""
@@ -307,8 +383,12 @@ class MuscCriterion(FairseqCriterion):
         """Turns what was logged into what is shown: terms in nats, accuracies in percent, averaged and by language."""
         size = sum(log["sample_size"] for log in logging_outputs)
         keys = [key for key in logging_outputs[0] if key == "loss" or key.startswith("L_")]
+        training = any(key.startswith("L_") for key in keys)
         for key in keys:
-            metrics.log_scalar(key, sum(log[key] for log in logging_outputs) / size, size, round=4)
+            value = sum(log[key] for log in logging_outputs) / size
+            # A loss of training that is no number ends the run, or its update was left out; the mean goes without it.
+            weight = 0 if training and not math.isfinite(value) else size
+            metrics.log_scalar(key, value, weight, round=4)
         for key in (key for key in logging_outputs[0] if key.startswith(("n:", "right:"))):
             metrics.log_scalar_sum(f"_{key}", sum(log[key] for log in logging_outputs), priority=0)
         languages = [key.removeprefix("n:") for key in logging_outputs[0] if key.startswith("n:")]

@@ -42,6 +42,23 @@ class Groups(NamedTuple):
         partner = (sizes[:, None] - 1 - place).clamp_min(0)
         return cls(y, y.gather(1, partner), sizes, place < sizes[:, None])
 
+    @classmethod
+    def joined(cls, y: Tensor, sizes: Tensor) -> Groups:
+        """The groups of R batches, batch after batch within each group; a row keeps the partner of its own batch.
+
+        Args:
+            y: (R, G, N) classes.
+            sizes: (R, G).
+
+        Returns:
+            groups of R N rows at most, whose real ones do not all stand in front.
+        """
+        each = cls.of(y.flatten(0, 1), sizes.flatten())
+        y, y_reversed, real = (
+            of.view(*y.shape).transpose(0, 1).flatten(1) for of in (each.y, each.y_reversed, each.real)
+        )
+        return cls(y, y_reversed, sizes.sum(0), real)
+
 
 def terms_of_groups(
     logits: Tensor,
@@ -68,21 +85,37 @@ def terms_of_groups(
     Returns:
         term name -> (G,) float32, in the order of :data:`fairseq_musc.losses.TERMS`.
     """
-    V = len(alpha)
     groups = Groups.of(y, sizes)
+    value = classification(logits, groups, alpha, terms, normalisation)
+    if CONTRASTIVE_TERMS & set(terms):
+        assert z is not None
+        value |= contrast(z, groups, alpha, terms, tau, normalisation)
+    return {term: value[term] for term in TERMS if term in terms}
+
+
+def classification(
+    logits: Tensor, groups: Groups, alpha: Tensor, terms: Collection[str], normalisation: Normalisation
+) -> dict[str, Tensor]:
+    """L_ce and, if asked for, L_mu of every group, (G,) each.
+
+    Args:
+        logits: (W, G, N, C), as in :func:`terms_of_groups`.
+        groups: the labels, and which of the N rows are real.
+        alpha: (V, G).
+        terms: as in :func:`terms_of_groups`.
+        normalisation: see :class:`fairseq_musc.losses.Normalisation`.
+    """
+    V = len(alpha)
     weights = (normalisation.weight_S, normalisation.weight_T) if V == 2 else (1.0,)
 
     def weighed(losses: Tensor) -> Tensor:  # (V, G) -> (G,)
         return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum(0)
 
-    value = {"ce": weighed(cross_entropy(logits[:V], y, groups))}
+    value = {"ce": weighed(cross_entropy(logits[:V], groups.y, groups))}
     if "mu" in terms:
-        normal, reversed_ = (cross_entropy(logits[V:], labels, groups) for labels in (y, groups.y_reversed))
+        normal, reversed_ = (cross_entropy(logits[V:], labels, groups) for labels in (groups.y, groups.y_reversed))
         value["mu"] = weighed(alpha * normal + (1 - alpha) * reversed_)
-    if CONTRASTIVE_TERMS & set(terms):
-        assert z is not None
-        value |= contrast(z, groups, alpha, terms, tau, normalisation)
-    return {term: value[term] for term in TERMS if term in terms}
+    return value
 
 
 def cross_entropy(logits: Tensor, y: Tensor, groups: Groups) -> Tensor:

@@ -43,6 +43,9 @@ VERBS = {
     "probe": Verb(
         "fairseq_musc.evaluate.probe", "checkpoint + data-bin -> how far original and translated text differ"
     ),
+    "rerun": Verb(
+        "fairseq_musc.evaluate.rerun", "predictions tables -> the command that trains their checkpoint again"
+    ),
     "export": Verb("fairseq_musc.huggingface.export", "checkpoint -> a folder that Hugging Face transformers loads"),
     "grid": Verb(
         "fairseq_musc.experiments.grid", "recipe + data-bin -> a grid of trainings, and the best by validation"

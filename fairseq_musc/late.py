@@ -46,3 +46,15 @@ class Late:
         self._under_way = begun
         wait()
         return copied
+
+    def waiting(self) -> Tensor | None:
+        """What the next call of :meth:`read` would return, for a checkpoint; None if that would be its own values."""
+        if self._under_way is None:
+            return None
+        copied, wait = self._under_way
+        wait()
+        return copied.clone()
+
+    def wait_for(self, values: Tensor | None) -> None:
+        """Goes on from what :meth:`waiting` returned."""
+        self._under_way = None if values is None else (values, lambda: None)

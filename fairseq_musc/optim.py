@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
 from torch import Tensor
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.finite import LossWatch, NotFiniteError, remedy
 from fairseq_musc.late import Late
 
 
@@ -60,9 +62,10 @@ class MuscAdam(FairseqOptimizer):
     the correction of its bias, torch behind it.
 
     On a GPU the norm of the gradient that is shown and checked is that of the update before (:class:`Late`). A gradient
-    that is not finite is found on the GPU in the same step, which then leaves the parameters as they are; fairseq ends
-    the run one update later. Under ``common.fp16``, ``bf16`` and ``amp`` fairseq wraps the optimizer and scales by the
-    norm itself, so there it is read at once.
+    that is not finite is found on the GPU in the same step, which then leaves the parameters as they are; the run ends
+    one update later, or goes on without it (``skips``). The norm shown of an update that was left out is 0. Under
+    ``common.fp16``, ``bf16`` and ``amp`` fairseq wraps the optimizer and scales by the norm itself, so there it is read
+    at once.
     """
 
     def __init__(self, cfg: Any, params: Collection[torch.nn.Parameter]):
@@ -72,6 +75,10 @@ class MuscAdam(FairseqOptimizer):
             raise InputError.all_at_once("the optimizer cannot be built:", problems)
         self._optimizer = torch.optim.AdamW(params, fused=True, **self.optimizer_config)
         self.late = Late() if not (cfg.fp16 or cfg.bf16 or cfg.amp) else None
+        self.skips = False
+        """Whether updates whose gradient is not finite are left out; the task sets it from ``criterion.not_finite``."""
+        self.watch: LossWatch | None = None
+        """Who knows the rows of an update; the task sets it, too."""
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
@@ -91,7 +98,11 @@ class MuscAdam(FairseqOptimizer):
             super().multiply_grads(c)
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-        """Scales gradients down to a norm, if ``max_norm`` is above 0; returns the norm, see the class for of when."""
+        """Scales gradients down to a norm, if ``max_norm`` is above 0; returns the norm, see the class for of when.
+
+        Raises:
+            NotFiniteError: the norm is not finite, and such updates are not left out.
+        """
         if aggregate_norm_fn is not None or self.late is None:
             return super().clip_grad_norm(max_norm, aggregate_norm_fn)
         gradients = [p.grad for p in self.params if p.grad is not None]
@@ -102,4 +113,11 @@ class MuscAdam(FairseqOptimizer):
             torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1))
         # torch's fused kernels look at this, and skip the step where it is 1.
         self.optimizer.found_inf = (~norm.isfinite()).float()
-        return self.late.read(norm)
+        shown = self.late.read(norm)
+        if shown.isfinite():
+            return shown
+        if not self.skips:
+            of = self.watch.rows_of_update(before=norm.is_cuda) if self.watch else "an update"
+            raise NotFiniteError(remedy(f"the norm of the gradient is {float(shown)} in {of}"))
+        metrics.log_scalar_sum("skipped", 1, priority=450)
+        return torch.zeros_like(shown)

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -21,10 +22,15 @@ from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
+from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
 from fairseq_musc.forks import spare_the_parent
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
+from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
+from fairseq_musc.optim import MuscAdam
+from fairseq_musc.ranks import own_rank, wait_for_all_ranks
+from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
 from fairseq_musc.stopping import Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
@@ -100,6 +106,8 @@ class MuscTaskConfig(FairseqDataclass):
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
+    patience: int = II("checkpoint.patience")
+    max_update: int = II("optimization.max_update")
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -163,6 +171,10 @@ class MuscTask(FairseqTask):
         self.late = Late()
         self.stop = Stop()
         self.packed = False  # until a model is built that takes rows end to end
+        self.updates = 0
+        self.training_batches: Optional[TrainingBatches] = None
+        self.watch = LossWatch(lambda row: self.datasets["train"].row_name(row))
+        self.leaves_out = False
 
     @classmethod
     @said_plainly
@@ -348,11 +360,18 @@ class MuscTask(FairseqTask):
     def check_resumed(self) -> None:
         """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data.
 
-        fairseq itself only finds that some weights have another shape.
+        fairseq itself only finds that some weights have another shape. One that is damaged is mended before, see
+        :func:`fairseq_musc.models.checkpoint_files.mend_last`.
         """
         path = Path(self.cfg.restore_file)
-        if self.cfg.restore_file == "checkpoint_last.pt":  # fairseq's default, which alone lies in save_dir
+        first_rank = own_rank() == 0
+        if self.cfg.restore_file == LAST:  # fairseq's default, which alone lies in save_dir
             path = Path(self.cfg.save_dir) / path
+            if first_rank:
+                mend_last(path.parent)
+            wait_for_all_ranks()
+        elif first_rank and path.is_file():
+            check_whole(path)
         saved = saved_model_config(path) if path.is_file() else {}
         problems = []
         labels = tuple(saved.get("labels") or self.info.labels)
@@ -372,7 +391,10 @@ class MuscTask(FairseqTask):
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> tuple[Any, int, dict[str, Any]]:
         """fairseq's own, for one encoder pass after the other if the languages of a step are not taken at once."""
-        pieces = criterion.split(sample)
+        self.prepare(optimizer, criterion.skips_not_finite)
+        # fairseq's scaler of fp16 and amp leaves updates out by itself.
+        self.leaves_out = criterion.skips_not_finite or getattr(optimizer, "scaler", None) is not None
+        pieces = criterion.split({**sample, "stands_in": ignore_grad})
         results = []
         for place, piece in enumerate(pieces):
             last = place + 1 == len(pieces)
@@ -380,12 +402,46 @@ class MuscTask(FairseqTask):
             apart = contextlib.nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
             with apart:
                 results.append(super().train_step(piece, model, criterion, optimizer, update_num, ignore_grad))
-        loss, size, logged = results[0]
+        loss, _, logged = results[0]
         if len(results) > 1:
-            logs = [each for _, _, each in results]
-            loss, size = sum(each.detach() for each, _, _ in results), 1
-            logged = {**{key: sum(log[key] for log in logs) for key in logged}, "sample_size": 1}
-        return loss, size, self.stop.told(logged)
+            logs = [logged for _, _, logged in results]
+            loss = sum(loss.detach() for loss, _, _ in results)
+            logged = {**{key: sum(log[key] for log in logs) for key in logs[0]}, "sample_size": 1}
+        if not ignore_grad:
+            self.look_at_losses(sample, logged, update_num + 1)
+        return loss, 1, self.stop.told(logged)
+
+    def prepare(self, optimizer: Any, skips: bool) -> None:
+        """Lets the optimizer know what it does with a gradient that is not finite, and whose it is.
+
+        Raises:
+            TrainingError: it cannot leave out an update.
+        """
+        if isinstance(optimizer, MuscAdam):
+            optimizer.watch, optimizer.skips = self.watch, skips
+        elif skips:
+            raise TrainingError(
+                "criterion.not_finite=skip needs optimizer._name=musc_adam without common.fp16, bf16 or amp (fp16 and "
+                f"amp leave out what overflows by themselves), got {type(optimizer).__name__}; "
+                "model.precision=bfloat16 computes in bfloat16 with it"
+            )
+
+    def look_at_losses(self, sample: Any, logged: dict[str, Any], update: int) -> None:
+        """Ends the run at a loss that is not finite, or says that its update is left out."""
+        losses = {key: logged[key] for key in ("loss", *(key for key in logged if key.startswith("L_")))}
+        self.stop_or_say(self.watch.look(losses, sample["rows"], update))
+
+    def stop_or_say(self, wrong: Optional[str]) -> None:
+        """Raises :class:`NotFiniteError` for what is wrong with a loss, unless its update is left out."""
+        if wrong and not self.leaves_out:
+            raise NotFiniteError(remedy(wrong))
+        if wrong:
+            logger.warning("left out: %s", wrong)
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """fairseq's own, counted."""
+        super().optimizer_step(optimizer, model, update_num)
+        self.updates = update_num + 1
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
@@ -398,8 +454,14 @@ class MuscTask(FairseqTask):
             logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
         super().reduce_metrics(logging_outputs, criterion)
 
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Called by fairseq before each validation: nothing that is not finite goes into a checkpoint unseen."""
+        wrong = self.watch.look_at_the_last()
+        if not self.leaves_out:  # else it is said in the next update
+            self.stop_or_say(wrong)
+
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
-        """Called by fairseq behind each validation: every row must have been counted once."""
+        """Called by fairseq behind each validation: every row must have been counted once, and the loss be finite."""
         dataset = self.datasets["valid"]
         counted = {group.language: agg.get(f"_n:{group.language}") for group in dataset.groups}
         wrong = [
@@ -409,12 +471,39 @@ class MuscTask(FairseqTask):
         ]
         if wrong:
             raise RuntimeError(f"validation did not count every row once ({'; '.join(wrong)})")
+        loss = agg.get("loss")
+        if loss is not None and not math.isfinite(loss.avg):
+            raise NotFiniteError(
+                f"the loss on validation data is {float(loss.avg)}: the model does not say probabilities. Is "
+                "model.pretrained whole? If training has diverged, lower optimization.lr"
+            )
 
     @said_plainly
-    def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's own; for the errors of the data set's ``batch_by_size``, and see :mod:`fairseq_musc.forks`."""
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's own; that of training can be told that there is nothing left to train.
+
+        Its loaders are kept apart, see :mod:`fairseq_musc.forks`.
+        """
         spare_the_parent()
-        return super().get_batch_iterator(*args, **kwargs)
+        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        if dataset is not self.datasets.get("train"):
+            return iterator
+        self.training_batches = TrainingBatches.of(iterator)
+        return self.training_batches
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """Called by fairseq for each checkpoint: what it would not save itself, see :mod:`fairseq_musc.resuming`."""
+        return {type(self).__name__: state_of_run(self.updates, self.late)}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """Called by fairseq with the same, when a run goes on and the place in the epoch is found."""
+        resume(state, self.late)
+        self.updates = state["updates"]
+        reason = is_over(state, self.cfg.max_update, self.cfg.patience)
+        if reason is not None:
+            logger.info("this run is over: %s", reason)
+            assert self.training_batches is not None
+            self.training_batches.finished = True
 
     def max_positions(self) -> None:
         """None: nothing is dropped for its length, see :mod:`fairseq_musc.data.binarize`."""

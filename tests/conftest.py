@@ -34,3 +34,32 @@ def world(tmp_path_factory):
     tiny.make_encoder(root / "encoder")
     tiny.binarize(root / "corpora", root / "data-bin", root / "encoder")
     return TinyWorld(root / "corpora", root / "encoder", root / "data-bin")
+
+
+@pytest.fixture
+def promise(record_property):
+    """Counts what a test did to break a promise of docs/promises.md: ``promise(name, harm, times)``."""
+
+    def count(name, harm, times):
+        record_property("promise", [name, harm, times])
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what was counted as the rows of the table in docs/promises.md, for the tests that passed and those that
+    did not: a promise that was broken once is not kept."""
+    table = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for key, value in getattr(report, "user_properties", ()):
+                if key == "promise" and report.when == "call":
+                    name, harm, times = value
+                    row = table.setdefault((name, harm), [0, 0])
+                    row[0] += times
+                    row[1] += outcome == "failed"
+    if table:
+        terminalreporter.section("promises")
+        terminalreporter.write_line("| promise | what was done to break it | times | lost |\n|:--|:--|--:|--:|")
+        for (name, harm), (times, lost) in table.items():
+            terminalreporter.write_line(f"| {name} | {harm} | {times} | {lost or 'nothing'} |")

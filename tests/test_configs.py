@@ -19,6 +19,7 @@ from fairseq_musc.tasks.musc import MuscTaskConfig
 FOLDER = Path(fairseq_musc.configs.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 INTERPOLATED = {"_name", "seed", "save_dir", "restore_file", "lr", "fp16", "bf16", "amp"}  # from other sections
+INTERPOLATED |= {"patience", "max_update"}
 COMPONENTS = {
     "task": MuscTaskConfig,
     "model": MuscClassifierConfig,
@@ -77,6 +78,8 @@ def test_the_constants_of_the_released_code_are_the_defaults(name):
         "weight_S": None,
         "weight_T": None,
         "mixup_beta": 1.0,
+        "gather": False,
+        "not_finite": "stop",
     }
     assert loss == {key: MuscCriterionConfig.__dataclass_fields__[key].default for key in loss}
     assert (cfg.model.projector_size, cfg.model.mix_at) == (128, "embedding_output")

@@ -116,9 +116,13 @@ def train(data, encoder, save_dir, *overrides):
     """fairseq-hydra-train in this process; returns the folder of its checkpoints."""
     from fairseq import checkpoint_utils
     from fairseq_cli.hydra_train import _hydra_main
+    from fairseq_cli.train import should_stop_early
 
-    with contextlib.suppress(AttributeError):
-        del checkpoint_utils.save_checkpoint.best  # fairseq keeps the best score of one run for the next
+    # fairseq keeps the best score of one run, and what it knows of early stopping, for the next in the same process.
+    for function, names in ((checkpoint_utils.save_checkpoint, ["best"]), (should_stop_early, ["best", "num_runs"])):
+        for name in names:
+            with contextlib.suppress(AttributeError):
+                delattr(function, name)
     _hydra_main(compose(data, encoder, save_dir, *overrides))
     return Path(save_dir)
 

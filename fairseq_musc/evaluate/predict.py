@@ -103,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
                 version=__version__,
                 translator=translator,
                 training=trained.training,
+                settings=trained.settings,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}", refresh=False)
             if already_there(arguments.predictions, signature):

@@ -106,6 +106,9 @@ class Signature:
     """For an ensemble: the checksum of each member's table, by the same names."""
     training: Training | None = None
     """What the checkpoint was trained with; None in tables that version 0.1 wrote."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """``section.key`` -> value of the run, enough to train the checkpoint again (`fairseq-musc rerun`); empty in tables
+    that an earlier version wrote."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Signature:

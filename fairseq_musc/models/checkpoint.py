@@ -10,6 +10,8 @@ from typing import Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Training
+from fairseq_musc.models.checkpoint_files import check_whole
+from fairseq_musc.models.settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class TrainedClassifier:
     """``model.pretrained`` of its training: a hub name, or a folder as seen from where it was trained."""
     data: str
     """The data-bin it was trained on, as seen from where it was trained."""
+    settings: dict[str, Any]
+    """What trains it again, see :func:`fairseq_musc.models.settings.settings_of`."""
 
 
 def saved_model_config(path: str | Path) -> dict[str, Any]:
@@ -72,7 +76,8 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     """Rebuilds the model of a checkpoint that ``fairseq-hydra-train`` wrote.
 
     Raises:
-        InputError: the file is not there, is no checkpoint, is of another model, or would run code when unpickled.
+        InputError: the file is not there, is damaged, is no checkpoint, is of another model, or would run code when
+            unpickled.
     """
     from fairseq import checkpoint_utils
 
@@ -82,6 +87,7 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
+    check_whole(path)
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         models, cfg, _task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
@@ -103,4 +109,5 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
         training=training_of(cfg),
         encoder=cfg.model.pretrained,
         data=cfg.task.data,
+        settings=settings_of(cfg),
     )

@@ -1,0 +1,96 @@
+"""What the processes of a training exchange beyond gradients. The one file that names torch.distributed.
+
+A rank is one process of several that train together, each on batches of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from fairseq.distributed import utils as distributed_utils
+from torch import Tensor
+
+from fairseq_musc.batched_losses import Groups
+
+
+class JoinedBatch(NamedTuple):
+    """The rows of all ranks' batches, for losses that compare rows; R ranks, G groups."""
+
+    z: Tensor
+    """(W, G, R N, d): the projections of all ranks, rank after rank; only this rank's have a gradient."""
+    groups: Groups
+    """Their labels and sizes; every row keeps the partner it is mixed with in its own rank."""
+    numbers: list[int]
+    """(G) which groups of the run they are: those that some rank has rows of."""
+
+
+def from_all_ranks(own: Tensor) -> Tensor:
+    """A tensor of the same shape from every rank, (R, ...), without gradients."""
+    count = distributed_utils.get_data_parallel_world_size() if torch.distributed.is_initialized() else 1
+    if count == 1:
+        return own.detach()[None]
+    gathered = [torch.empty_like(own) for _ in range(count)]
+    torch.distributed.all_gather(gathered, own.detach().contiguous(), group=distributed_utils.get_data_parallel_group())
+    return torch.stack(gathered)
+
+
+def own_rank() -> int:
+    """The number of this process among those that train."""
+    return distributed_utils.get_data_parallel_rank() if torch.distributed.is_initialized() else 0
+
+
+def wait_for_all_ranks() -> None:
+    """Returns when every rank has come here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier(group=distributed_utils.get_data_parallel_group())
+
+
+def sizes_of_all_ranks(sizes: Tensor, numbers: list[int], T: int) -> Tensor:
+    """The rows of every rank in every group of the run, (R, T) int64; every rank calls it at the same time.
+
+    Args:
+        sizes: (G,) rows of this rank in each group of its batch; 0 everywhere for a batch that only stands in.
+        numbers: (G) which groups of the run they are.
+        T: how many groups the run has.
+    """
+    own = torch.zeros(T, dtype=torch.int64, device=sizes.device)
+    return from_all_ranks(own.index_copy(0, torch.tensor(numbers, device=sizes.device), sizes))
+
+
+def busy(all_sizes: Tensor) -> int:
+    """How many ranks have rows; the others stand by, where batches do not come out even."""
+    return int((all_sizes.sum(1) > 0).sum())
+
+
+def join(z: Tensor, y: Tensor, numbers: list[int], all_sizes: Tensor) -> JoinedBatch:
+    """Joins the batches of all ranks; every rank calls it at the same time.
+
+    fairseq adds the gradients of all ranks and divides by how many are busy. The loss of the joined batch is the same
+    on every busy rank, and each has a gradient for its own rows alone, so the sum is the whole gradient once; it is
+    multiplied by the number of busy ranks here, for the division.
+
+    Args:
+        z: (W, G, N, d) projections of this rank.
+        y: (G, N) classes.
+        numbers: (G) which groups of the run they are.
+        all_sizes: (R, T), as :func:`sizes_of_all_ranks` says.
+    """
+    T, N, device = all_sizes.shape[1], int(all_sizes.max()), z.device
+    place = torch.tensor(numbers, device=device)
+    n = min(N, z.shape[2])  # a batch that stands in may be larger
+    real = torch.arange(n, device=device) < all_sizes[own_rank()][place][:, None]  # (G, n)
+    own = torch.zeros(len(z), T, N, z.shape[3], dtype=z.dtype, device=device)
+    own[:, place, :n] = z[:, :, :n] * real[..., None]
+    labels = torch.zeros(T, N, dtype=y.dtype, device=device)
+    labels[place, :n] = y[:, :n]
+    every_z, every_y = from_all_ranks(own), from_all_ranks(labels)
+    mine = own + (busy(all_sizes) - 1) * (own - own.detach())  # the same values, and the gradient times so many
+    before, behind = every_z[: own_rank()], every_z[own_rank() + 1 :]
+    there = [int(g) for g in all_sizes.sum(0).nonzero().flatten()]
+    joined = torch.cat([before, mine[None], behind])[:, :, there]  # (R, W, G, N, d)
+    return JoinedBatch(
+        joined.permute(1, 2, 0, 3, 4).flatten(2, 3),
+        Groups.joined(every_y[:, there], all_sizes[:, there]),
+        there,
+    )
