@@ -14,8 +14,8 @@ from transformers import AutoTokenizer
 
 import fairseq_musc.data.binarize as room
 from fairseq_musc.cli import main
-from fairseq_musc.data.corpus import Row, read_corpus
-from fairseq_musc.data.databin import DataBinInfo, open_corpus
+from fairseq_musc.data.corpus import Row, escape, read_corpus
+from fairseq_musc.data.databin import DataBinInfo, RowIds, check_views_aligned, open_corpus
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
@@ -274,6 +274,37 @@ def test_a_row_that_cannot_be_read_is_named_and_leaves_nothing(world, tmp_path, 
     assert binarize(*args) == 2
     assert "T_tst.de.tsv, line 13: a backslash" in capsys.readouterr().err
     assert not [path.name for path in (tmp_path / "bin").iterdir() if "T_tst.de" in path.name]
+
+
+def test_ids_come_back_from_disk_whatever_they_hold(tmp_path):
+    given = ["a", "tab\tand\nline", "back\\slash", "", "größe 日本", "z" * 300]
+    path = tmp_path / "x.ids"
+    path.write_bytes("".join(f"{escape(one)}\n" for one in given).encode())
+    ids = RowIds(path)
+    assert len(ids) == 6
+    assert list(ids) == given
+    assert [ids[i] for i in range(-6, 6)] == given * 2
+    assert ids[1:6:2] == given[1:6:2]
+    assert ids[::-1] == given[::-1]
+    assert ids == given
+    assert given == ids
+    assert ids != given[:5]
+    with pytest.raises(IndexError):
+        ids[6]
+    path.write_bytes(b"")
+    assert list(RowIds(path)) == []
+
+
+def test_ids_of_two_corpora_are_told_apart(world, tmp_path):
+    shutil.copytree(world.data, tmp_path / "bin")
+    first, second = (open_corpus(tmp_path / "bin", "T_trn_MT", xx) for xx in ("de", "fr"))
+    check_views_aligned([first, second])
+    path = tmp_path / "bin" / "T_trn_MT.fr.ids"
+    path.write_bytes(path.read_bytes().replace(b"t20\n", b"t99\n"))
+    other = open_corpus(tmp_path / "bin", "T_trn_MT", "fr")
+    assert first.ids != other.ids
+    with pytest.raises(InputError, match=r"row 21 has id 't20' in T_trn_MT\.de and 't99' in T_trn_MT\.fr"):
+        check_views_aligned([first, other])
 
 
 def test_databin_of_another_version(world, tmp_path):

@@ -232,12 +232,8 @@ def binarize_corpus(
     with tempfile.TemporaryDirectory(dir=data, prefix=f".{path.name}.") as partial:
         begun = Path(partial) / path.name
         with ExitStack() as opened:
-            tokens = IndexedWriter(
-                *(suffixed(begun, suffix) for suffix in (".bin", ".idx")),
-                rows=count,
-                dtype=dtype_of(info.vocab_size),
-            )
-            opened.enter_context(tokens)
+            data_path, index_path = (suffixed(begun, suffix) for suffix in (".bin", ".idx"))
+            tokens = opened.enter_context(IndexedWriter(data_path, index_path, count, dtype_of(info.vocab_size)))
             classes = opened.enter_context(suffixed(begun, ".rows.npy").open("wb"))
             names = opened.enter_context(suffixed(begun, ".ids").open("wb"))
             header = {"descr": np.dtype(np.int32).str, "fortran_order": False, "shape": (count, 2)}
