@@ -10,10 +10,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from fairseq_musc.errors import InputError
+
+BLOCK = 2**20
+"""Bytes that are read at once where a file is gone through."""
 
 
 @contextmanager
@@ -77,8 +81,11 @@ def _permitted(mode: int) -> int:
     return mode & ~umask
 
 
-def rows_as_written(path: Path, about: Mapping[str, Any], remedy: str) -> list[bytes]:
-    """The lines of a table behind its header, held against the row count and checksum in the JSON file beside it.
+def rows_as_written(path: Path, about: Mapping[str, Any], remedy: str) -> Iterator[bytes]:
+    """The lines of a table behind its header, once the table is held against the JSON file beside it.
+
+    The file is gone through twice, first for its row count and checksum and then for the lines, so that one line is in
+    memory at a time and no line is given out of a table that is not as it was written.
 
     Args:
         path: the table; every line ends in a line feed.
@@ -89,18 +96,25 @@ def rows_as_written(path: Path, about: Mapping[str, Any], remedy: str) -> list[b
         InputError: the table is not there, cut short, or changed since it was written.
     """
     try:
-        data = path.read_bytes()
+        stream = path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
-    lines = data.split(b"\n")[1:-1]  # behind the header and before the end of the last line
-    if len(lines) != about["rows"]:
-        raise InputError(
-            f"{path} holds {len(lines)} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
-            f"written; {remedy}"
-        )
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise InputError(f"{path} has changed since it was written (its SHA-256 differs); {remedy}")
-    return lines
+    with stream:
+        digest, ends = hashlib.sha256(), 0
+        while block := stream.read(BLOCK):
+            digest.update(block)
+            ends += block.count(b"\n")
+        rows = max(0, ends - 1)  # behind the header
+        if rows != about["rows"]:
+            raise InputError(
+                f"{path} holds {rows} rows, {path.with_suffix('.json').name} counted {about['rows']} when they were "
+                f"written; {remedy}"
+            )
+        if digest.hexdigest() != about["sha256"]:
+            raise InputError(f"{path} has changed since it was written (its SHA-256 differs); {remedy}")
+        stream.seek(0)
+        for line in islice(stream, 1, ends):
+            yield line[:-1]
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

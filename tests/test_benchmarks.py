@@ -45,9 +45,27 @@ def test_predicting(tmp_path):
 
 @pytest.mark.long
 def test_binarizing(tmp_path):
-    results, _ = run("binarizing", tmp_path, "--rows", "30")
-    assert [result["rows"] for result in results] == [30]
-    assert results[0]["gib"] > 0
+    results, table = run("binarizing", tmp_path, "--rows", "30", "60")
+    assert [(result["way"], result["rows"]) for result in results] == [
+        ("row by row", 30),
+        ("binarize", 30),
+        ("binarize", 60),
+    ]
+    assert results[0]["ratio"] == 1
+    assert results[2]["ratio"] == pytest.approx(results[2]["rows_per_second"] / results[0]["rows_per_second"])
+    assert all(result["gib"] > 0 and result["cpu_seconds"] > 0 for result in results)
+    assert "ratio" in table
+
+
+@pytest.mark.long
+def test_the_way_of_xnli(tmp_path):
+    results, told = run("xnli_size", tmp_path)
+    assert (results["languages"], results["rows"], results["binarize"]["rows"]) == (3, 300, 900)
+    assert results["batches"] == 10  # 300 rows of two languages, 32 of each at once
+    assert list(results["steps"]) == ["start", "open", "epoch", "first batch", "next batches"]
+    assert all(step["resident_gib"] > step["own_gib"] > 0 for step in results["steps"].values())
+    assert "pairs/s" in told
+    assert not (tmp_path / "xnli_size-world-3x300" / "data-bin").exists()
 
 
 def test_scaling(tmp_path):

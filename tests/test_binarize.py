@@ -1,16 +1,23 @@
 """Corpora to data-bin: ids, counts, and what is refused."""
 
+import hashlib
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
 import tiny
+import torch
+from fairseq.data import indexed_dataset
 from transformers import AutoTokenizer
 
+import fairseq_musc.data.binarize as room
 from fairseq_musc.cli import main
-from fairseq_musc.data.corpus import read_corpus
-from fairseq_musc.data.databin import DataBinInfo, open_corpus
-from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
+from fairseq_musc.data.corpus import Row, escape, read_corpus
+from fairseq_musc.data.databin import DataBinInfo, RowIds, check_views_aligned, open_corpus
+from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
+from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
 
 
@@ -32,7 +39,7 @@ def test_ids_are_the_tokenizer_s_own_and_rows_are_counted(world):
 
 
 def test_fairseq_s_own_reader_opens_it(world):
-    from fairseq.data import data_utils, indexed_dataset
+    from fairseq.data import data_utils
 
     assert indexed_dataset.infer_dataset_impl(str(world.data / "S_trn.en")) == "mmap"
     assert len(data_utils.load_indexed_dataset(str(world.data / "S_trn.en"), None)) == 37
@@ -118,22 +125,187 @@ def test_counts_that_do_not_agree_are_found(world, tmp_path):
         open_corpus(tmp_path / "bin", "T_tst", "de")
 
 
-def test_what_is_stopped_in_the_middle_leaves_nothing(world, tmp_path, monkeypatch, capsys):
-    import fairseq_musc.data.binarize as room
+@pytest.mark.parametrize("max_length", [128, 12])
+def test_bytes_are_those_of_fairseq_s_own_builder_row_by_row(world, tmp_path, monkeypatch, max_length):
+    monkeypatch.setattr(room, "BLOCK", 5)  # 37 rows: seven blocks and a rest
+    new, old = tmp_path / "new", tmp_path / "old"
+    args = ("--corpora", world.corpora, "--data", new, "--tokenizer", world.encoder, "--max-length", max_length)
+    assert binarize(*args) == 0
+    tokenizer = AutoTokenizer.from_pretrained(world.encoder)
+    old.mkdir()
+    made = sorted(new.glob("*.bin"))
+    assert len(made) == 19
+    for path in made:
+        name, language = path.stem.split(".")
+        corpus = read_corpus(world.corpora, name, language)
+        builder = indexed_dataset.MMapIndexedDatasetBuilder(
+            str(old / path.name), dtype=indexed_dataset.best_fitting_int_dtype(128)
+        )
+        rows = []
+        for row in corpus.rows:
+            taken = tokenizer(row.text, row.text_pair, truncation="longest_first", max_length=max_length)
+            builder.add_item(torch.tensor(taken["input_ids"]))
+            rows.append((corpus.labels.index(row.label), taken["token_type_ids"].count(0)))
+        builder.finalize(str(old / f"{path.stem}.idx"))
+        np.save(old / f"{path.stem}.rows.npy", np.array(rows, dtype=np.int32))
+        (old / f"{path.stem}.ids").write_text("".join(f"{row.id}\n" for row in corpus.rows))
+        for suffix in ("bin", "idx", "rows.npy", "ids"):
+            file = f"{path.stem}.{suffix}"
+            assert (new / file).read_bytes() == (old / file).read_bytes(), file
 
-    real = room.encoded_rows
+
+@pytest.mark.parametrize("vocab_size", [65499, 65500, 120_000])
+def test_the_index_of_wide_ids_is_fairseq_s(tmp_path, vocab_size):
+    rows = [[vocab_size - 1, 0, 7], [], [vocab_size - 1]]
+    dtype = indexed_dataset.best_fitting_int_dtype(vocab_size)
+    builder = indexed_dataset.MMapIndexedDatasetBuilder(str(tmp_path / "old.bin"), dtype=dtype)
+    for row in rows:
+        builder.add_item(torch.tensor(row, dtype=torch.int64))
+    builder.finalize(str(tmp_path / "old.idx"))
+    with IndexedWriter(tmp_path / "new.bin", tmp_path / "new.idx", 3, dtype_of(vocab_size)) as writer:
+        writer.write(np.array([*rows[0], *rows[1]]), np.array([3, 0]))
+        writer.write(np.array(rows[2]), np.array([1]))
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / f"new{suffix}").read_bytes() == (tmp_path / f"old{suffix}").read_bytes()
+
+
+def test_an_index_with_fewer_rows_than_announced_is_an_error(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="2 rows were announced and 1 written"),
+        IndexedWriter(tmp_path / "a.bin", tmp_path / "a.idx", 2, dtype_of(10)) as writer,
+    ):
+        writer.write(np.array([4, 5]), np.array([2]))
+
+
+SENTENCES = [
+    "Hello, my DOG is cute!",
+    "Der Fluß fließt  über 1.234,5 Äcker.",
+    "日本語の文です。",
+    "",
+    "a" * 90,
+    "[SEP] x",
+]
+
+
+def made_tokenizer(kind):
+    """A fast tokenizer of one of the kinds there are, trained on the sentences."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    if kind == "byte-level BPE":
+        core = Tokenizer(models.BPE())
+        core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special)
+    else:
+        core = Tokenizer(models.Unigram())
+        core.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=special, unk_token="<unk>")
+    core.train_from_iterator(SENTENCES, trainer)
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("kind", ["byte-level BPE", "Unigram"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_many_rows_at_once_are_encoded_as_one_by_one(kind, side):
+    tokenizer = made_tokenizer(kind)
+    tokenizer.truncation_side = side
+    rows = [(one, other) for one in SENTENCES for other in SENTENCES]
+    for max_length in (12, 400):
+        options = {"truncation": "longest_first", "max_length": max_length}
+        # in lists of one: by itself, an empty second text would be no text
+        pairs = [tokenizer([one], [other], **options)["input_ids"][0] for one, other in rows]
+        singles = [tokenizer(row[0], **options)["input_ids"] for row in rows]
+        assert [e.ids for e in encoder_of(tokenizer, max_length, pair=True)(rows)] == pairs
+        assert [e.ids for e in encoder_of(tokenizer, max_length, pair=False)([row[0] for row in rows])] == singles
+        assert max(map(len, pairs)) == 12 if max_length == 12 else max(map(len, pairs)) > 20
+
+
+def test_rows_are_read_only_a_few_blocks_ahead(world, monkeypatch):
+    monkeypatch.setattr(room, "BLOCK", 10)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    taken = 0
+
+    def rows():
+        nonlocal taken
+        for i in range(1000):
+            taken = i + 1
+            yield Row(str(i), "0", "w1 w2", "w3")
+
+    blocks = room.encoded_blocks(rows(), DataBinInfo.load(world.data), load_tokenizer(str(world.encoder)))
+    names = b""
+    for number, block in enumerate(blocks, start=1):
+        names += block.names
+        assert taken <= 10 * (number + 2)
+    assert names.split() == [str(i).encode() for i in range(1000)]
+
+
+def test_what_is_stopped_in_the_middle_leaves_nothing(world, tmp_path, monkeypatch, capsys):
+    real = room.encoded_blocks
 
     def stops(*args):
-        for number, row in enumerate(real(*args)):
-            if number == 5:
+        for number, block in enumerate(real(*args)):
+            if number == 2:
                 raise KeyboardInterrupt
-            yield row
+            yield block
 
-    monkeypatch.setattr(room, "encoded_rows", stops)
+    monkeypatch.setattr(room, "BLOCK", 5)
+    monkeypatch.setattr(room, "encoded_blocks", stops)
     words = ["binarize", "--corpora", str(world.corpora), "--data", str(tmp_path), "--tokenizer", str(world.encoder)]
     assert main(words) == 130
     assert "fairseq-musc binarize: stopped; what is written is whole" in capsys.readouterr().err.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"databin.json", "tokenizer"}
+
+
+def test_a_row_that_cannot_be_read_is_named_and_leaves_nothing(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(room, "BLOCK", 5)
+    corpora = tmp_path / "corpora"
+    shutil.copytree(world.corpora, corpora)
+    path = corpora / "T_tst.de.tsv"
+    lines = path.read_text().split("\n")
+    lines[12] += "\\x"
+    path.write_text("\n".join(lines))
+    about = json.loads(path.with_suffix(".json").read_text())
+    about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(about))
+    args = ("--corpora", corpora, "--data", tmp_path / "bin", "--tokenizer", world.encoder, "--only", "T_tst")
+    assert binarize(*args) == 2
+    assert "T_tst.de.tsv, line 13: a backslash" in capsys.readouterr().err
+    assert not [path.name for path in (tmp_path / "bin").iterdir() if "T_tst.de" in path.name]
+
+
+def test_ids_come_back_from_disk_whatever_they_hold(tmp_path):
+    given = ["a", "tab\tand\nline", "back\\slash", "", "größe 日本", "z" * 300]
+    path = tmp_path / "x.ids"
+    path.write_bytes("".join(f"{escape(one)}\n" for one in given).encode())
+    ids = RowIds(path)
+    assert len(ids) == 6
+    assert list(ids) == given
+    assert [ids[i] for i in range(-6, 6)] == given * 2
+    assert ids[1:6:2] == given[1:6:2]
+    assert ids[::-1] == given[::-1]
+    assert ids == given
+    assert given == ids
+    assert ids != given[:5]
+    with pytest.raises(IndexError):
+        ids[6]
+    path.write_bytes(b"")
+    assert list(RowIds(path)) == []
+
+
+def test_ids_of_two_corpora_are_told_apart(world, tmp_path):
+    shutil.copytree(world.data, tmp_path / "bin")
+    first, second = (open_corpus(tmp_path / "bin", "T_trn_MT", xx) for xx in ("de", "fr"))
+    check_views_aligned([first, second])
+    path = tmp_path / "bin" / "T_trn_MT.fr.ids"
+    path.write_bytes(path.read_bytes().replace(b"t20\n", b"t99\n"))
+    other = open_corpus(tmp_path / "bin", "T_trn_MT", "fr")
+    assert first.ids != other.ids
+    with pytest.raises(InputError, match=r"row 21 has id 't20' in T_trn_MT\.de and 't99' in T_trn_MT\.fr"):
+        check_views_aligned([first, other])
 
 
 def test_databin_of_another_version(world, tmp_path):

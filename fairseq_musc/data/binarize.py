@@ -6,28 +6,38 @@ tokenizer of an encoder, by hub name or local folder.
 Writes ``databin.json``, ``tokenizer/`` and, for each corpus, the token ids in fairseq's indexed format (``.bin``,
 ``.idx``) with labels (``.rows.npy``), ids (``.ids``) and counts (``.json``). Corpora that are there already, made from
 the same rows, are kept; more can be added at any time.
+
+Rows are read, tokenized and written block by block, with a thread for every core that may be used; what is in memory
+does not grow with the corpus.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, Corpus, escape, languages_of, read_about, read_corpus
+from fairseq_musc.data.corpus import CORPORA, Row, escape, languages_of, read_about, rows_of
 from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
-from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
+from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
+from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
 from fairseq_musc.progress import progress_bar
 
-CHUNK = 4096  # rows that are tokenized at once: enough to keep every core busy, few enough to stay small
+BLOCK = 1024
+"""Rows that are tokenized at once: enough that threads seldom wait for each other, few enough to stay small."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
             if already_there(arguments.data, name, language, about["sha256"]):
                 bar.update(about["rows"])
                 continue
-            corpus = read_corpus(arguments.corpora, name, language)
-            cut = binarize_corpus(arguments.data, corpus, about["sha256"], info, tokenizer, bar.update)
+            rows = rows_of(arguments.corpora, name, language, about)
+            cut = binarize_corpus(arguments.data, about, rows, info, tokenizer, bar.update)
             if cut:
                 bar.write(f"{name}.{language}: {cut} of {about['rows']} rows were cut to {info.max_length} tokens")
 
@@ -145,72 +155,108 @@ def check_same_kind(data: Path, there: DataBinInfo, asked: DataBinInfo) -> None:
         raise InputError.all_at_once(f"{data} cannot take these corpora (give another --data folder):", problems)
 
 
-def encoded_rows(corpus: Corpus, info: DataBinInfo, tokenizer: Any) -> Iterator[tuple[list[int], int, bool]]:
-    """The token ids of each row, the length of its first segment, and whether it was cut."""
-    for start in range(0, len(corpus.rows), CHUNK):
-        rows = corpus.rows[start : start + CHUNK]
-        texts = [row.text for row in rows]
-        pairs = [row.text_pair for row in rows] if info.pair else None
-        encoded = tokenizer(
-            texts,
-            pairs,
-            truncation="longest_first",
-            max_length=info.max_length,
-            return_overflowing_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=info.token_types,
-        )
-        for i, ids in enumerate(encoded["input_ids"]):
-            first = len(ids) - sum(encoded["token_type_ids"][i]) if info.token_types else len(ids)
-            yield ids, first, bool(encoded.encodings[i].overflowing)
+class Block(NamedTuple):
+    """Some rows of a corpus as they go into a data-bin."""
+
+    ids: np.ndarray
+    """(tokens,) uint32: the token ids of n rows, end to end."""
+    lengths: np.ndarray
+    """(n,) int32: how many of them belong to each row."""
+    classes: np.ndarray
+    """(n, 2) int32: the class of each row, and the length of its first segment."""
+    names: bytes
+    """The ids of the rows, as they stand in a data-bin."""
+    cut: int
+    """How many rows were cut."""
+
+
+def encoded_blocks(rows: Iterable[Row], info: DataBinInfo, tokenizer: Any) -> Iterator[Block]:
+    """Rows as they go into a data-bin, in order, :data:`BLOCK` at once.
+
+    Args:
+        rows: those of one corpus.
+        info: what the data-bin is for.
+        tokenizer: the fast tokenizer.
+    """
+    encode = encoder_of(tokenizer, info.max_length, info.pair)
+    class_of = {label: k for k, label in enumerate(info.labels)}
+
+    def encoded(block: list[Row]) -> Block:
+        encodings = encode([(row.text, row.text_pair) if info.pair else row.text for row in block])
+        lengths = np.fromiter(map(len, encodings), np.int32, len(block))
+        ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.uint32, int(lengths.sum()))
+        classes = np.empty((len(block), 2), dtype=np.int32)
+        classes[:, 0] = [class_of[row.label] for row in block]
+        classes[:, 1] = lengths
+        if info.token_types:
+            classes[:, 1] -= np.fromiter((sum(e.type_ids) for e in encodings), np.int32, len(block))
+        names = "".join(f"{escape(row.id)}\n" for row in block).encode()
+        return Block(ids, lengths, classes, names, sum(bool(e.overflowing) for e in encodings))
+
+    remaining = iter(rows)
+    yield from in_order(encoded, iter(lambda: list(islice(remaining, BLOCK)), []))
+
+
+def in_order(function: Callable[[list[Row]], Block], items: Iterable[list[Row]]) -> Iterator[Block]:
+    """What a function gives for each item, in order, with a thread for every core that may be used.
+
+    The tokenizer works outside Python's lock, so threads do; a few items are ahead of what was taken, and no more.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="binarize") as pool:
+        ahead: deque[Future[Block]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def binarize_corpus(
-    data: Path, corpus: Corpus, source_sha256: str, info: DataBinInfo, tokenizer: Any, progress: Any
+    data: Path, about: dict[str, Any], rows: Iterable[Row], info: DataBinInfo, tokenizer: Any, progress: Any
 ) -> int:
     """Writes one corpus into a data-bin, whole or not at all; returns how many rows were cut.
 
     Args:
         data: the folder of the data-bin.
-        corpus: what to write.
-        source_sha256: the checksum of the corpus file.
+        about: what the JSON file of the corpus says.
+        rows: its rows.
         info: what the data-bin is for.
         tokenizer: the fast tokenizer.
         progress: called with the number of rows done since the last call.
     """
-    import torch
-    from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder, best_fitting_int_dtype
-
-    path = stem(data, corpus.name, corpus.language)
-    class_of = {label: k for k, label in enumerate(info.labels)}
-    rows = np.empty((len(corpus.rows), 2), dtype=np.int32)
-    cut = 0
+    path = stem(data, about["corpus"], about["language"])
+    count, cut = about["rows"], 0
     with tempfile.TemporaryDirectory(dir=data, prefix=f".{path.name}.") as partial:
         begun = Path(partial) / path.name
-        builder = MMapIndexedDatasetBuilder(str(suffixed(begun, ".bin")), dtype=best_fitting_int_dtype(info.vocab_size))
-        for i, (ids, first, was_cut) in enumerate(encoded_rows(corpus, info, tokenizer)):
-            builder.add_item(torch.tensor(ids))
-            rows[i] = class_of[corpus.rows[i].label], first
-            cut += was_cut
-            if (i + 1) % CHUNK == 0 or i + 1 == len(rows):
-                progress(i % CHUNK + 1)
-        builder.finalize(str(suffixed(begun, ".idx")))
-        np.save(suffixed(begun, ".rows.npy"), rows, allow_pickle=False)
-        suffixed(begun, ".ids").write_bytes("".join(f"{escape(row.id)}\n" for row in corpus.rows).encode())
+        with ExitStack() as opened:
+            data_path, index_path = (suffixed(begun, suffix) for suffix in (".bin", ".idx"))
+            tokens = opened.enter_context(IndexedWriter(data_path, index_path, count, dtype_of(info.vocab_size)))
+            classes = opened.enter_context(suffixed(begun, ".rows.npy").open("wb"))
+            names = opened.enter_context(suffixed(begun, ".ids").open("wb"))
+            header = {"descr": np.dtype(np.int32).str, "fortran_order": False, "shape": (count, 2)}
+            np.lib.format.write_array_header_1_0(classes, header)
+            for block in encoded_blocks(rows, info, tokenizer):
+                tokens.write(block.ids, block.lengths)
+                classes.write(block.classes.tobytes())
+                names.write(block.names)
+                cut += block.cut
+                progress(len(block.lengths))
         suffixes = (".bin", ".idx", ".rows.npy", ".ids")
-        about = {
+        made = {
             "format": FORMAT,
-            "corpus": corpus.name,
-            "language": corpus.language,
-            "text_language": corpus.text_language,
-            "rows": len(rows),
+            "corpus": about["corpus"],
+            "language": about["language"],
+            "text_language": about["text_language"],
+            "rows": count,
             "cut": cut,
             "bytes": {suffix: suffixed(begun, suffix).stat().st_size for suffix in suffixes},
-            "source_sha256": source_sha256,
-            "provenance": corpus.provenance,
+            "source_sha256": about["sha256"],
+            "provenance": about["provenance"],
         }
         suffixed(path, ".json").unlink(missing_ok=True)  # while its files are changed the corpus is not there
         for suffix in suffixes:
             suffixed(begun, suffix).replace(suffixed(path, suffix))
-    write_json(suffixed(path, ".json"), about)
+    write_json(suffixed(path, ".json"), made)
     return cut

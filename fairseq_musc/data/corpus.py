@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,24 +237,35 @@ def read_corpus(folder: str | Path, name: str, language: str) -> Corpus:
         InputError: the corpus is missing, cut short, changed since it was written, or not UTF-8.
     """
     about = read_about(folder, name, language)
-    path = corpus_path(folder, name, language)
-    lines = rows_as_written(path, about, "make the corpus again")
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            cells = [unescape(cell) for cell in line.decode().split("\t")]
-            rows.append(Row(*cells))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
     return Corpus(
         name=about["corpus"],
         language=about["language"],
         text_language=about["text_language"],
         dataset=about["dataset"],
         labels=tuple(about["labels"]),
-        rows=rows,
+        rows=list(rows_of(folder, name, language, about)),
         provenance=about["provenance"],
     )
+
+
+def rows_of(folder: str | Path, name: str, language: str, about: dict[str, Any]) -> Iterator[Row]:
+    """The rows of a corpus, one by one, once they are held against their count and checksum.
+
+    Args:
+        folder: where the corpus lies.
+        name: which it is.
+        language: and in which language.
+        about: what its JSON file says, see :func:`read_about`.
+
+    Raises:
+        InputError: as :func:`read_corpus`.
+    """
+    path = corpus_path(folder, name, language)
+    for number, line in enumerate(rows_as_written(path, about, "make the corpus again"), start=2):
+        try:
+            yield Row(*(unescape(cell) for cell in line.decode().split("\t")))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
 
 
 def check_aligned(first: str, first_ids: Sequence[str], second: str, second_ids: Sequence[str]) -> None:

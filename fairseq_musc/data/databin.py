@@ -16,10 +16,12 @@ under ``tokenizer/``. Each corpus, e.g. ``T_trn_MT.de``, is
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
 
 FORMAT = 1
+LINE_FEED = ord("\n")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,47 @@ class TokenRows(NamedTuple):
     """(rows,) int64: how many of them belong to the first segment."""
 
 
+class RowIds(Sequence[str]):
+    """The row ids of one corpus, which stay on disk until asked for.
+
+    Args:
+        path: the ``.ids``.
+    """
+
+    def __init__(self, path: Path):
+        self.lines: np.ndarray = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        self.rows = int(np.count_nonzero(self.lines == LINE_FEED))
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """(n,) int64: where the line of each ends."""
+        return np.flatnonzero(self.lines == LINE_FEED)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(self.rows))]
+        i = range(self.rows)[place]
+        return unescape(self.lines[self.ends[i - 1] + 1 if i else 0 : self.ends[i]].tobytes().decode())
+
+    def __iter__(self) -> Iterator[str]:
+        return map(unescape, self.lines.tobytes().decode().split("\n")[:-1])
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another sequence has the same ids in the same order."""
+        if isinstance(other, RowIds):
+            return np.array_equal(self.lines, other.lines)
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class BinarizedCorpus:
     """One corpus of a data-bin, opened; rows stay on disk until asked for."""
@@ -99,7 +143,7 @@ class BinarizedCorpus:
     """(n,) int32 classes."""
     first_lengths: np.ndarray
     """(n,) int32 lengths of the first segments."""
-    ids: list[str]
+    ids: Sequence[str]
     all_tokens: np.ndarray
     """The token ids of all rows, end to end, as they lie on disk."""
     starts: np.ndarray
@@ -168,7 +212,7 @@ def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus
                 )
         tokens = data_utils.load_indexed_dataset(str(path), dictionary=None, dataset_impl="mmap")
         rows = np.load(suffixed(path, ".rows.npy"), mmap_mode="r", allow_pickle=False)
-        ids = [unescape(line) for line in suffixed(path, ".ids").read_bytes().decode().split("\n")[:-1]]
+        ids = RowIds(suffixed(path, ".ids"))
         all_tokens = end_to_end(suffixed(path, ".bin"), tokens)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -207,7 +251,8 @@ def check_views_aligned(views: list[BinarizedCorpus]) -> None:
     first = views[0]
     for other in views[1:]:
         names = f"{first.name}.{first.language}", f"{other.name}.{other.language}"
-        check_aligned(names[0], first.ids, names[1], other.ids)
+        if first.ids != other.ids:
+            check_aligned(names[0], first.ids, names[1], other.ids)
         differing = np.flatnonzero(first.labels != other.labels)
         if len(differing):
             row = int(differing[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairseq_musc.errors import InputError
@@ -33,6 +34,25 @@ def load_tokenizer(name_or_folder: str) -> Any:
             f"no tokenizer can be loaded from {name_or_folder}: {error}\n"
             "Give a local folder with tokenizer files (tokenizer.json or vocab.txt), or a hub name while online."
         ) from error
+
+
+def encoder_of(tokenizer: Any, max_length: int, pair: bool) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """What encodes many rows as the tokenizer does, without what it makes besides ids: places of tokens in the text.
+
+    It may be called in several threads; the tokenizer itself must not be called meanwhile, for a call sets it up anew.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        max_length: tokens a row at most; the longer text is cut first.
+        pair: whether a row is two texts.
+
+    Returns:
+        A function of texts, or of pairs of texts, that gives an encoding (of the package ``tokenizers``) for each.
+    """
+    texts = (["a"], ["b"]) if pair else (["a"],)
+    tokenizer(*texts, truncation="longest_first", max_length=max_length)  # which sets up what truncates and pads
+    encode: Callable[[Sequence[Any]], Sequence[Any]] = tokenizer.backend_tokenizer.encode_batch_fast
+    return encode
 
 
 def fingerprint(tokenizer: Any) -> str:

@@ -112,9 +112,8 @@ def run(arguments: argparse.Namespace) -> None:
             probabilities = predict(
                 trained.model, corpus, info, arguments.batch_size, device_of(arguments.cpu), bar.update
             )
-            write_predictions(
-                arguments.predictions, Predictions(signature, corpus.ids, np.asarray(corpus.labels), probabilities)
-            )
+            ids, labels = list(corpus.ids), np.asarray(corpus.labels)
+            write_predictions(arguments.predictions, Predictions(signature, ids, labels, probabilities))
 
 
 def check_fit(checkpoint: Path, trained: TrainedClassifier, data: Path, info: DataBinInfo) -> None:

@@ -171,7 +171,7 @@ def pair_of(language: str, original: BinarizedCorpus, translated: BinarizedCorpu
         InputError: there are fewer than :data:`LEAST_ROWS` of one.
     """
     same = same_rows(original, translated)
-    rows = chosen_rows(original.ids, translated.ids, same, limit, seed)
+    rows = chosen_rows(list(original.ids), list(translated.ids), same, limit, seed)
     count = len(rows[0])
     if count < LEAST_ROWS:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -104,8 +105,9 @@ def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> 
 
 
 def read_sources(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, Corpus]:
-    """Corpora to make, and the one that each is made from."""
-    return {corpus: read_source(folder, corpus) for corpus in wanted}
+    """Corpora to make, and the one that each is made from; S_trn, from which there are many, is read once."""
+    read = functools.cache(functools.partial(read_corpus, folder))
+    return {corpus: checked_source(corpus, read(*corpus.made_from)) for corpus in wanted}
 
 
 def texts_of(sources: Mapping[MadeCorpus, Corpus]) -> list[str]:
@@ -113,13 +115,12 @@ def texts_of(sources: Mapping[MadeCorpus, Corpus]) -> list[str]:
     return [text for source in sources.values() for row in source.rows for text in row[2:] if text is not None]
 
 
-def read_source(folder: Path, corpus: MadeCorpus) -> Corpus:
-    """The corpus that another is made from.
+def checked_source(corpus: MadeCorpus, source: Corpus) -> Corpus:
+    """The corpus that another is made from, in the language that is translated from.
 
     Raises:
         InputError: it is in another language than the one that is translated from.
     """
-    source = read_corpus(folder, *corpus.made_from)
     if source.text_language != corpus.direction[0]:
         raise InputError(
             f"{'.'.join(corpus.made_from)} is in {source.text_language!r}, and {corpus} is translated from "
