@@ -80,11 +80,11 @@ VARIANTS = {
     "shared": Variant("packed, bf16, shared source", (*BF16, *SHARED)),
     "check": Variant("the fast way against the reference, without dropout", (), limit=40),
     "plain": Variant("packed, bf16, torch's flash attention, nothing fused", (*BF16, *PLAIN)),
-    "compiled": Variant("packed, bf16, torch's flash attention, compiled", (*BF16, *COMPILED), limit=70),
+    "compiled": Variant("packed, bf16, torch's flash attention, compiled", (*BF16, *COMPILED), limit=100),
     "compiled-shared": Variant(
         "packed, bf16, torch's flash attention, compiled, shared source", (*BF16, *COMPILED, *SHARED), limit=70
     ),
-    "compiled-triton": Variant("packed, bf16, compiled", (*BF16, "model.fuse=compile"), limit=70),
+    "compiled-triton": Variant("packed, bf16, compiled", (*BF16, "model.fuse=compile"), limit=100),
     "one-language": Variant("packed, bf16, one language at once", (*BF16, "task.languages_at_once=1"), **FEW),
     "fp32": Variant("packed, fp32", (), **FEW),
     "padded": Variant("padded, fp32: the reference", ("model.packed=false",), **FEW),
@@ -309,11 +309,11 @@ def run_variants(arguments: argparse.Namespace, names: list[str]) -> None:
             if "CUDA error" in result.error or "illegal" in result.error:
                 write(arguments, result)
                 raise
-        faulthandler.cancel_dump_traceback_later()
         write(arguments, result)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        faulthandler.cancel_dump_traceback_later()  # clearing up can hang as well
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
-from fairseq_cli.train import should_stop_early
+from fairseq_cli import train as fairseq_train
 
 from fairseq_musc.late import Late
 
@@ -52,10 +52,11 @@ def state_of_run(updates: int, late: Late) -> dict[str, Any]:
         late: of the logged losses.
     """
     meters = {name: metrics.get_meters(name) for name in METERS}
+    early_stop = fairseq_train.should_stop_early  # under this name, which stopping.py gives to a function of ours
     return {
         "updates": updates,
         "meters": {name: each.state_dict() for name, each in meters.items() if each is not None},
-        "early_stop": {key: getattr(should_stop_early, key, None) for key in ("best", "num_runs")},
+        "early_stop": {key: getattr(early_stop, key, None) for key in ("best", "num_runs")},
         "late": late.waiting(),
     }
 
@@ -63,11 +64,12 @@ def state_of_run(updates: int, late: Late) -> dict[str, Any]:
 def resume(state: dict[str, Any], late: Late) -> None:
     """Puts back what :func:`state_of_run` has saved."""
     metrics.load_state_dict(state["meters"])
+    early_stop = fairseq_train.should_stop_early
     for key, value in state["early_stop"].items():
         if value is not None:
-            setattr(should_stop_early, key, value)
-        elif hasattr(should_stop_early, key):
-            delattr(should_stop_early, key)
+            setattr(early_stop, key, value)
+        elif hasattr(early_stop, key):
+            delattr(early_stop, key)
     late.wait_for(state["late"])
 
 

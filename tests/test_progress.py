@@ -90,7 +90,7 @@ def predictions(world, checkpoint, tmp_path_factory):
 VERBS = {
     "read --dataset pawsx --input RAW/x-final --languages en de fr es ja --output NEW": "read: 22 files",
     "init --input RAW/x-final/en/train.tsv --text-column sentence1 --label-column label --output NEW": "look: 1 of 1",
-    "check-translations --corpora CORPORA": "check: 256 of 256 rows",
+    "check-translations --corpora CORPORA": "check: 512 of 512 texts",
     "binarize --corpora CORPORA --data NEW --tokenizer ENCODER": "binarize: 452 of 452 rows",
     "predict --checkpoint CHECKPOINT --data DATA --predictions NEW --cpu": "predict S_tst_MT.fr: 105 of 105 rows",
     "ensemble --predictions PREDICTIONS --output NEW": "read: 3 of 3 languages",
