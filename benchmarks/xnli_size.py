@@ -23,9 +23,8 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from binarizing import BLOCKS, timed
+from binarizing import BLOCKS, memory, timed
 from made_up import MBERT, TINY, XNLI_LANGUAGES, make_corpora, make_encoder
 
 from fairseq_musc.files import write_json
@@ -91,7 +90,11 @@ def child(data: Path, encoder: Path) -> None:
 
     def done(name: str) -> None:
         nonlocal start
-        steps[name] = {"seconds": time.perf_counter() - start, **memory()}
+        steps[name] = {
+            "seconds": time.perf_counter() - start,
+            "own_gib": memory("RssAnon"),
+            "resident_gib": memory("VmRSS"),
+        }
         start = time.perf_counter()
 
     from fairseq import tasks
@@ -120,17 +123,6 @@ def child(data: Path, encoder: Path) -> None:
     done("next batches")
     print(json.dumps({"steps": steps, "batches": len(iterator), "next_milliseconds": milliseconds}), flush=True)
     os._exit(0)  # without waiting for the loader, which is ahead
-
-
-def memory() -> dict[str, Any]:
-    """What this process holds now, in GiB."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    kibibytes = {name: int(lines[field].split()[0]) for name, field in MEMORY.items()}
-    return {name: value / 2**20 for name, value in kibibytes.items()}
-
-
-MEMORY = {"own_gib": "RssAnon", "resident_gib": "VmRSS"}
-"""Name -> field of Linux's ``/proc/self/status``."""
 
 
 if __name__ == "__main__":
