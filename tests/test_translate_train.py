@@ -16,6 +16,7 @@ import torch
 from translator_fixture import sentences, tiny_arguments, write_parallel
 
 from fairseq_musc.cli import main
+from fairseq_musc.files import sha256
 from fairseq_musc.translate import training
 from fairseq_musc.translate.training import average, checkpoints_in, updates_of
 
@@ -293,3 +294,52 @@ def test_the_mean_of_a_training_in_half_precision_as_fairseq_writes_it(tmp_path)
     assert mean["embeddings"].tolist() == [[7.5] * 3] * 2
     assert mean["embeddings"].dtype == torch.float16
     assert mean["embeddings"].data_ptr() == mean["output"].data_ptr()
+
+
+def test_a_translator_is_trained_further(translator_folder, tmp_path, capsys):
+    write_parallel(tmp_path / "parallel")
+    (tmp_path / "parallel" / "en-ja.tsv").unlink()
+    more = (
+        "--updates",
+        "6",
+        "--save-every",
+        "3",
+        "--lr",
+        "0.0001",
+        "--warmup",
+        "1",
+        "--vocabulary",
+        "40",
+        "--dim",
+        "8",
+    )
+
+    def made(name, *options):
+        arguments = tiny_arguments(tmp_path / "parallel", tmp_path / name, *more, *options)
+        assert main(arguments) == 0
+        found = re.findall(r"update (\d+)/6  perplexity of held-out ([\d.]+)", capsys.readouterr().err)
+        assert [update for update, _ in found] == ["3", "6"]
+        return float(found[-1][1])
+
+    further = made("further", "--from-translator", str(translator_folder))
+    assert further < made("anew") / 3  # six updates teach nothing
+    folder = tmp_path / "further"
+    for name in ("spm.128k.model", "data_dict.128k.txt", "model_dict.128k.txt"):
+        assert (folder / name).read_bytes() == (translator_folder / name).read_bytes()
+    assert (folder / "language_pairs_small_models.txt").read_text() == "en-de,de-en,en-ja,ja-en\n"
+    about = json.loads((folder / "training.json").read_text())
+    assert about["settings"]["dim"] == 32  # the translator's, not what the command says
+    assert about["from_translator"]["model.pt"] == sha256(translator_folder / "model.pt")
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        old, new = (torch.load(each / "model.pt", weights_only=True)["model"] for each in (translator_folder, folder))
+    assert old.keys() == new.keys()
+    assert 0 < (old["decoder.layers.0.fc1.weight"] - new["decoder.layers.0.fc1.weight"]).abs().max() < 0.01
+
+
+def test_a_translator_that_lacks_a_language_is_not_trained_further(translator_folder, tmp_path, capsys):
+    write_parallel(tmp_path / "parallel")
+    (tmp_path / "parallel" / "en-de.tsv").rename(tmp_path / "parallel" / "en-fr.tsv")
+    arguments = tiny_arguments(tmp_path / "parallel", tmp_path / "made", "--from-translator", str(translator_folder))
+    assert main(arguments) == 2
+    assert "does not know fr; it knows de, en, ja" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()

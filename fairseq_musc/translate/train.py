@@ -7,7 +7,8 @@ writes  OUTPUT/                           the five files of fairseq's m2m_100 re
 One SentencePiece model for all languages, a fixed dictionary with a token for each language, and one transformer for
 both directions of every file, trained by fairseq-train (task translation_multi_simple_epoch). The folder appears whole
 or not at all; it is used exactly as the published one. A translator of this kind is for demonstrations, tests and
-languages that m2m_100 lacks; where its 418M checkpoint can be had, that is the better one.
+languages that m2m_100 lacks; where its 418M checkpoint can be had, that is the better one, or the one to begin with:
+--from-translator trains an existing translator further, on text of one's own field.
 
 Until it is done, what is done lies beside OUTPUT in a hidden folder: a training that was killed, or ended by
 --stop-after, goes on from its last checkpoint when the same command is given again. --updates, --save-every, --average,
@@ -35,6 +36,7 @@ from fairseq_musc.translate.score import bleu, chrf
 from fairseq_musc.translate.training import (
     STALLED_AFTER,
     Diverged,
+    architecture_of,
     average,
     checkpoints_in,
     fairseq_train,
@@ -51,7 +53,7 @@ LONGEST_TRAINED = 250
 UNFINISHED = 3
 
 #: What training.json does not say of a command.
-NO_SETTINGS = ("parallel", "output", "stop_after", "finish", "stalled_after")
+NO_SETTINGS = ("parallel", "output", "from_translator", "stop_after", "finish", "stalled_after")
 
 #: The options that decide what text is trained on and how it is cut into pieces ...
 OF_THE_TEXT = (
@@ -90,6 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="take only the first N lines of each file")
     parser.add_argument(
         "--held-out", type=int, default=200, metavar="N", help="lines of each file kept for BLEU (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--from-translator",
+        type=Path,
+        metavar="FOLDER",
+        help="begin with the parameters of this translator, the published m2m_100 or one made here; pieces, "
+        "dictionaries and the model's sizes are its own, whatever the options for these say (default: begin anew)",
     )
     parser.add_argument("--vocabulary", type=int, default=8000, help="SentencePiece pieces (default: %(default)s)")
     parser.add_argument(
@@ -193,6 +202,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output.exists():
         raise InputError(f"{arguments.output} exists; name a new folder, or remove this one first")
     pairs, sources = read_parallel(arguments.parallel, arguments.languages, arguments.limit)
+    base = None
+    if arguments.from_translator is not None:
+        base = release.open_translator(arguments.from_translator)
+        base.require({language for pair in pairs for language in pair})
+        arguments = argparse.Namespace(**{**vars(arguments), **architecture_of(base.checkpoint)})
     training, held_out = hold_out(pairs, arguments.held_out, arguments.seed)
     end = None if arguments.stop_after is None else started + 60 * arguments.stop_after
     if arguments.finish and end is None:
@@ -200,7 +214,7 @@ def run(arguments: argparse.Namespace) -> None:
     work = arguments.output.parent / f".{arguments.output.name}.training"
     with held_alone(work):
         try:
-            prepared = prepare(arguments, training, held_out, sources, work / "prepared")
+            prepared = prepare(arguments, base, training, held_out, sources, work / "prepared")
         except BaseException:
             if not (work / "prepared").exists():
                 shutil.rmtree(work)
@@ -214,6 +228,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "version": __version__,
                 "settings": {key: value for key, value in vars(arguments).items() if key not in NO_SETTINGS},
                 "parallel": sources,
+                **({} if base is None else {"from_translator": base.sha256}),
                 "sentence_pairs": sum(map(len, training.values())),
                 "longer_than_trained": prepared.about["left_out"],
                 "updates": updates_of(checkpoints[-1]),
@@ -248,7 +263,12 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 
 def prepare(
-    arguments: argparse.Namespace, training: Pairs, held_out: Pairs, sources: Mapping[str, Any], folder: Path
+    arguments: argparse.Namespace,
+    base: release.Translator | None,
+    training: Pairs,
+    held_out: Pairs,
+    sources: Mapping[str, Any],
+    folder: Path,
 ) -> Prepared:
     """Pieces, dictionaries and binarized text, in a folder that appears whole; kept if they are there.
 
@@ -258,6 +278,11 @@ def prepare(
     asked = {
         **{key: getattr(arguments, key) for key in OF_THE_TEXT},
         **{f"sha256 of {name}": source["sha256"] for name, source in sources.items()},
+        **(
+            {}
+            if base is None
+            else {f"sha256 of {name} of --from-translator": sum_ for name, sum_ in base.sha256.items()}
+        ),
     }
     languages, directions = languages_and_directions([*training])
     count = sum(map(len, training.values()))
@@ -269,9 +294,16 @@ def prepare(
         with folder_written_whole(folder) as partial:
             translator = partial / "translator"
             translator.mkdir()
-            train_sentencepiece(training, arguments.vocabulary, arguments.character_coverage, translator)
-            write_dictionaries(translator, languages)
-            (translator / release.LANGUAGE_PAIRS).write_text(",".join(directions) + "\n", encoding="utf-8")
+            known = []
+            if base is None:
+                train_sentencepiece(training, arguments.vocabulary, arguments.character_coverage, translator)
+                write_dictionaries(translator, languages)
+            else:
+                for path in (base.sentencepiece, base.data_dict, base.model_dict):
+                    shutil.copyfile(path, translator / path.name)
+                known = release.directions_of(base.language_pairs.read_text(encoding="utf-8"))
+            named = ",".join(dict.fromkeys([*known, *directions]))
+            (translator / release.LANGUAGE_PAIRS).write_text(named + "\n", encoding="utf-8")
             counts = binarize_pairs(training, translator, partial / "bin", "train", longest)
             bare = [f"{a}-{b}: none of {len(rows)}" for (a, b), rows in training.items() if not counts[f"{a}-{b}"]]
             if bare:
@@ -412,6 +444,9 @@ def train_arguments(arguments: argparse.Namespace, prepared: Prepared, checkpoin
         *("--save-interval", "1000000", "--validate-interval", "1000000"),  # epochs: none but at these updates
         *("--log-format", "json", "--log-interval", str(max(1, min(100, arguments.updates // 10)))),
     ]
+    if arguments.from_translator is not None:
+        base = release.open_translator(arguments.from_translator)
+        flags += ["--finetune-from-model", str(base.checkpoint)]  # where there is no checkpoint of this training yet
     if not prepared.has_held_out:
         flags += ["--disable-validation"]
     if arguments.precision == "fp16":

@@ -319,6 +319,24 @@ def average(checkpoints: Sequence[Path], half: bool = False) -> dict[str, Any]:
     return last
 
 
+#: The options of ``train-translator`` that make up a model -> what fairseq calls them.
+ARCHITECTURE = {
+    "dim": "encoder_embed_dim",
+    "ffn_dim": "encoder_ffn_embed_dim",
+    "heads": "encoder_attention_heads",
+    "encoder_layers": "encoder_layers",
+    "decoder_layers": "decoder_layers",
+    "max_positions": "max_source_positions",
+}
+
+
+def architecture_of(checkpoint: Path) -> dict[str, int]:
+    """The sizes of a translator's model, by the names of the options of ``train-translator``."""
+    state = _load(checkpoint)
+    settings = state["cfg"]["model"] if state.get("cfg") else state["args"]
+    return {option: int(getattr(settings, name)) for option, name in ARCHITECTURE.items()}
+
+
 def _load(checkpoint: Path) -> dict[str, Any]:
     """The state in a checkpoint, its tensors left on disk."""
     import torch
