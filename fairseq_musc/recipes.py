@@ -79,7 +79,7 @@ def check_command(search_path: ConfigSearchPath, arguments: argparse.Namespace) 
         layers, overrides = read_recipe(search_path, name, folder, arguments.overrides)
     except InputError:
         raise
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"recipe {name} cannot be read: {error}") from None
     except (HydraException, OmegaConfBaseException, OSError, ValueError):
         return  # Hydra finds it again and says what it is

@@ -20,7 +20,6 @@ same order.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import rows_as_written, write_json, written_whole
+from fairseq_musc.files import read_sealed_json, rows_as_written, write_json, written_whole
 
 
 class Kind(NamedTuple):
@@ -231,15 +230,16 @@ def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
     """
     path = corpus_path(folder, name, language).with_suffix(".json")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_sealed_json(path)
     except FileNotFoundError:
         there = ", ".join(sorted(other.stem for other in Path(folder).glob("*.json"))) or "nothing"
         raise InputError(f"{folder} holds no corpus {name}.{language}; there is {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; make the corpus again") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        got = about.get("format") if isinstance(about, dict) else about
-        raise InputError(f"{path} has format {got!r}, this version reads {FORMAT}; make the corpus again")
+    if about.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {about.get('format')!r}, this version reads {FORMAT}; make the corpus again"
+        )
     wrong = [
         f"its {key} is {str(about.get(key))[:40]!r}" for key in ABOUT if not isinstance(about.get(key), ABOUT[key])
     ]
