@@ -7,6 +7,7 @@ for is imported, so that a report starts without torch.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import signal
@@ -59,6 +60,16 @@ VERBS = {
 }
 
 
+#: What a disk, a folder or its rights may say to one who writes: full (the disk, a quota, the file), not writable, and
+#: paths that cannot be.
+OF_THE_MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    }
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -77,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         run_verb(verb_name, argv[1:])
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = error.filename if isinstance(error.filename, str) else "a file"
+        print(f"fairseq-musc {verb_name}: error: {where}: {error.strerror}; what is written is whole", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         told = "what is written is whole, and the same command does the rest"

@@ -50,7 +50,7 @@ def parsed_betas(written: str) -> tuple[float, float] | None:
     try:
         first, second = ast.literal_eval(str(written))
         return float(first), float(second)
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
 
 

@@ -5,6 +5,10 @@ mistyped keys one by one, the last of them after seconds of loading. So the Hydr
 reads what Hydra would read, through Hydra's own parsers, and only looks: what is right is composed by Hydra as ever,
 and what Hydra itself takes (``hydra.*`` and groups, ``~key``, ``+key``, sweeps, ``--cfg``, ``--info``) is left to it.
 
+A recipe may come from a stranger, the command line does not. Hydra builds what ``hydra:`` names (``_target_``,
+factories of loggers), and fairseq imports ``common.user_dir``: both run code, so a file may say neither (see
+:func:`check_harmless`).
+
 A component can add checks of its own values: if its dataclass has a static method ``problems(cfg) -> list[str]``, it
 is given the component's node of the whole merged configuration (interpolations resolve; a value may still be ``???``,
 for which there is ``OmegaConf.is_missing``), and what it returns joins the list.
@@ -38,6 +42,8 @@ from omegaconf.errors import OmegaConfBaseException
 from fairseq_musc.errors import InputError
 
 COMMAND_LINE = "command line"
+#: What a recipe may say under ``hydra:``; the rest of it can name code.
+HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir")
 
 #: How a message calls the providers of Hydra's search path; others are called by their own name.
 _PLACES = {"fairseq-musc": "installed", "main": "fairseq's own", "command-line": "in --config-dir"}
@@ -50,6 +56,8 @@ class Recipe(NamedTuple):
     """``section -> key -> value``; interpolations are text, and ``???`` stands for a value that must be given."""
     origins: dict[str, str]
     """``section.key`` -> the file or :data:`COMMAND_LINE`."""
+    hydra: Any = None
+    """What the file says under ``hydra:``."""
 
 
 def check_command(search_path: ConfigSearchPath, arguments: argparse.Namespace) -> None:
@@ -71,13 +79,14 @@ def check_command(search_path: ConfigSearchPath, arguments: argparse.Namespace) 
         layers, overrides = read_recipe(search_path, name, folder, arguments.overrides)
     except InputError:
         raise
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"recipe {name} cannot be read: {error}") from None
     except (HydraException, OmegaConfBaseException, OSError, ValueError):
         return  # Hydra finds it again and says what it is
     recipes = [recipe for variant in one_by_one(overrides) if is_ours(recipe := compose(layers, variant))]
     if not recipes or arguments.help:
         return
+    check_harmless(layers, overrides)
     check_stands_alone(name, layers)
     for_training = arguments.cfg is None and arguments.info is None
     problems = [problem for recipe in recipes for problem in find_mistakes(recipe, for_training)]
@@ -160,14 +169,17 @@ def _layers(name: str, overrides: list[Override], repository: Any) -> tuple[list
     layers: list[Recipe] = []
     for default in chosen.defaults:
         path = default.config_path
-        if path is None or path.startswith("hydra/"):
+        if path is None:
             continue
-        loaded = ConfigLoaderImpl._embed_result_config(repository.load_config(path), default.package)
+        found = repository.load_config(path)
+        if path.startswith("hydra/") and found.provider != "command-line":
+            continue
+        loaded = ConfigLoaderImpl._embed_result_config(found, default.package)
         config: Any = OmegaConf.to_container(loaded.config, resolve=False)
         if isinstance(config, dict):
-            config.pop("hydra", None)
+            hydra = config.pop("hydra", None)
             file = f"{path.removesuffix('.yaml')}.yaml"
-            layers.append(Recipe(config, dict.fromkeys(_paths(config), file)))
+            layers.append(Recipe(config, dict.fromkeys(_paths(config), file), hydra))
     sweeps = [  # Hydra leaves them out until it runs a job for each value
         override
         for override in overrides
@@ -190,6 +202,45 @@ def check_stands_alone(name: str, layers: Sequence[Recipe]) -> None:
             f"{asked_for} takes in {', '.join(before)} by its `defaults:`. fairseq would set every value that "
             f"{asked_for} does not name itself back to fairseq's own; copy the whole recipe and change the copy instead"
         )
+
+
+def check_harmless(layers: Sequence[Recipe], overrides: Sequence[Override]) -> None:
+    """Raises :class:`InputError` with everything in the files of a recipe that would run code which they name.
+
+    Of ``hydra:`` they may say what is in :data:`HYDRA_KEYS`. ``common.user_dir`` is this package's own, unless the
+    command line says another.
+    """
+    problems = []
+    asked_for = {override.key_or_group for override in overrides}
+    for layer in layers:
+        file = next(iter(layer.origins.values()), "the recipe")
+        harmless = {key for key in _leaves(layer.hydra, "hydra") if key in HYDRA_KEYS}
+        for path in _leaves({**layer.config, "hydra": layer.hydra}):
+            if path.startswith("hydra.") and path not in harmless:
+                problems.append(
+                    f"{path} ({file}): of Hydra's own settings a recipe may have {', '.join(HYDRA_KEYS)}; others can "
+                    "run code, give them on the command line"
+                )
+            elif {"_target_", "()"} & set(path.split(".")):
+                problems.append(f"{path} ({file}): it names code to run, which a recipe may not")
+        common = layer.config.get("common")
+        user_dir = common.get("user_dir") if isinstance(common, dict) else None
+        if user_dir not in (None, "${fairseq_musc_dir:}") and "common.user_dir" not in asked_for:
+            problems.append(
+                f"common.user_dir ({file}): it is {user_dir!r}, whose code would be run; if you trust it, say so on "
+                f"the command line: common.user_dir={user_dir}"
+            )
+    if problems:
+        raise InputError.all_at_once("the recipe would run code that it names:", dict.fromkeys(problems))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[str]:
+    """The path of every value that holds no further ones."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not inner and path and value is not None:
+        yield path
+    for key, each in inner:
+        yield from _leaves(each, f"{path}.{key}" if path else str(key))
 
 
 def _paths(config: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 from fairseq_musc.optim import MuscAdam
 from fairseq_musc.ranks import own_rank, wait_for_all_ranks
 from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
+from fairseq_musc.safe_loading import check_pickled_classes, keep_loading_safe
 from fairseq_musc.stopping import Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class MuscTaskConfig(FairseqDataclass):
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     patience: int = II("checkpoint.patience")
     max_update: int = II("optimization.max_update")
 
@@ -183,6 +185,7 @@ class MuscTask(FairseqTask):
         problems = MuscTaskConfig.problems(cfg)
         if problems:
             raise InputError.all_at_once("the task cannot be set up:", problems)
+        keep_loading_safe()
         task = cls(cfg, from_checkpoint)
         if not from_checkpoint:
             _ = task.info  # a data-bin that is not there ends the run here
@@ -358,7 +361,8 @@ class MuscTask(FairseqTask):
             )
 
     def check_resumed(self) -> None:
-        """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data.
+        """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data, or it
+        or the one to fine-tune would run code when it is loaded.
 
         fairseq itself only finds that some weights have another shape. One that is damaged is mended before, see
         :func:`fairseq_musc.models.checkpoint_files.mend_last`.
@@ -372,6 +376,9 @@ class MuscTask(FairseqTask):
             wait_for_all_ranks()
         elif first_rank and path.is_file():
             check_whole(path)
+        for loaded in (path, Path(self.cfg.finetune_from_model or "")):
+            if first_rank and loaded.is_file():
+                check_pickled_classes(loaded)
         saved = saved_model_config(path) if path.is_file() else {}
         problems = []
         labels = tuple(saved.get("labels") or self.info.labels)

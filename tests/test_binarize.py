@@ -19,6 +19,7 @@ from fairseq_musc.data.databin import DataBinInfo, RowIds, check_views_aligned, 
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
+from fairseq_musc.files import crc32, read_sealed_json, write_sealed_json
 
 
 def binarize(*args):
@@ -120,7 +121,7 @@ def test_a_file_cut_short_is_found(world, tmp_path, suffix):
 def test_counts_that_do_not_agree_are_found(world, tmp_path):
     shutil.copytree(world.data, tmp_path / "bin")
     about = tmp_path / "bin" / "T_tst.de.json"
-    about.write_text(about.read_text().replace('"rows": 21', '"rows": 22'))
+    write_sealed_json(about, {**read_sealed_json(about), "rows": 22})
     with pytest.raises(InputError, match=r"counts 22 rows, there are 21"):
         open_corpus(tmp_path / "bin", "T_tst", "de")
 
@@ -302,6 +303,9 @@ def test_ids_of_two_corpora_are_told_apart(world, tmp_path):
     check_views_aligned([first, second])
     path = tmp_path / "bin" / "T_trn_MT.fr.ids"
     path.write_bytes(path.read_bytes().replace(b"t20\n", b"t99\n"))
+    about = path.with_suffix(".json")
+    digests = read_sealed_json(about)["crc32s"]
+    write_sealed_json(about, {**read_sealed_json(about), "crc32s": {**digests, ".ids": crc32(path)}})
     other = open_corpus(tmp_path / "bin", "T_trn_MT", "fr")
     assert first.ids != other.ids
     with pytest.raises(InputError, match=r"row 21 has id 't20' in T_trn_MT\.de and 't99' in T_trn_MT\.fr"):
@@ -310,8 +314,8 @@ def test_ids_of_two_corpora_are_told_apart(world, tmp_path):
 
 def test_databin_of_another_version(world, tmp_path):
     shutil.copytree(world.data, tmp_path / "bin")
-    values = json.loads((tmp_path / "bin" / "databin.json").read_text())
-    (tmp_path / "bin" / "databin.json").write_text(json.dumps({**values, "format": 9}))
+    values = read_sealed_json(tmp_path / "bin" / "databin.json")
+    write_sealed_json(tmp_path / "bin" / "databin.json", {**values, "format": 9})
     with pytest.raises(InputError, match="another version"):
         DataBinInfo.load(tmp_path / "bin")
     with pytest.raises(InputError, match="no data-bin"):

@@ -95,4 +95,5 @@ def test_no_source_switches_the_safe_loader_off():
             if isinstance(node, ast.keyword) and node.arg == "weights_only":
                 assert isinstance(node.value, ast.Constant) and node.value.value is True, path
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in node.value, path
+                said = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" in node.value
+                assert not said or path.name == "safe_loading.py", path  # which takes it away

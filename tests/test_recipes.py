@@ -280,6 +280,56 @@ def test_other_recipes_and_what_only_hydra_knows_are_left_alone(check, tmp_path)
     assert check("--help", "criterion.lamda=0.1") == []
 
 
+@pytest.mark.parametrize(
+    "hydra",
+    [
+        "callbacks: {x: {_target_: os.mkdir, path: TRAP}}",
+        "launcher: {_target_: os.mkdir, path: TRAP}",
+        "job_logging: {version: 1, handlers: {x: {(): os.mkdir, path: TRAP}}, root: {handlers: [x]}}",
+        "job: {name: ../elsewhere}",
+        "searchpath: ['file://elsewhere']",
+    ],
+)
+def test_a_recipe_may_not_name_code_for_hydra(check, hydra, promise):
+    problems = check(recipe=RECIPE.replace("{run: {dir: .}}", f"{{run: {{dir: .}}, {hydra}}}"))
+    assert problems, hydra
+    assert all("hydra." in problem and "(musc_toy.yaml)" in problem for problem in problems)
+    assert check("--cfg", "job", "hydra.job.name=mine", "task.data=x") == []
+    promise("hostile recipes", "code that Hydra would run", 1)
+
+
+def test_nor_in_a_file_of_hydras_own_groups(check, tmp_path):
+    own = tmp_path / "own"
+    (own / "hydra" / "job_logging").mkdir(parents=True)
+    (own / "hydra" / "job_logging" / "evil.yaml").write_text("handlers: {x: {(): os.mkdir}}\n")
+    recipe = f"defaults:\n- override hydra/job_logging: evil\n- _self_\n{RECIPE}"
+    problems = check("--config-dir", str(own), "task.data=x", "--config-name", "musc_toy", recipe=recipe, folder=own)
+    assert any("hydra.job_logging.handlers.x.()" in problem for problem in problems)
+
+
+def test_a_recipe_may_not_name_a_folder_of_code(check):
+    recipe = RECIPE.replace("${fairseq_musc_dir:}", "elsewhere")
+    assert "common.user_dir (musc_toy.yaml): it is 'elsewhere'" in check("task.data=x", recipe=recipe)[0]
+    assert check("task.data=x", "common.user_dir=elsewhere", recipe=recipe) == []
+    recipe = RECIPE.replace("tau: 0.3", "tau: {_target_: os.mkdir}")
+    assert "criterion.tau._target_ (musc_toy.yaml): it names code" in check("task.data=x", recipe=recipe)[0]
+
+
+def test_a_recipe_that_would_run_code_does_not(tmp_path):
+    """By the real command: what Hydra would build, and what fairseq's Adam would evaluate."""
+    trap = tmp_path / "the code ran"
+    text = (CONFIGS / "musc_pawsx.yaml").read_text().replace("data: ???", "data: nowhere")
+    (tmp_path / "one.yaml").write_text(
+        text.replace("hydra:\n", f"hydra:\n  callbacks: {{x: {{_target_: os.mkdir, path: {trap}}}}}\n")
+    )
+    ended = subprocess.run(
+        [BIN / "fairseq-hydra-train", "--config-dir", str(tmp_path), "--config-name", "one"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, trap.exists()) == (2, False), ended.stderr
+    assert "hydra.callbacks.x._target_ (one.yaml)" in ended.stderr
+
+
 def test_types_are_said_in_words():
     from fairseq.dataclass.configs import CommonConfig, DistributedTrainingConfig, OptimizationConfig
 

@@ -6,6 +6,7 @@ It comes from a checkpoint of ``fairseq-hydra-train``, or from a folder of Huggi
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.safe_loading import NO_CODE, check_config
 
 #: Rows that are tokenized at once.
 CHUNK = 4096
@@ -146,9 +148,10 @@ def of_folder(path: str, device: str) -> Scorer:
     from fairseq_musc.data.tokenizer import load_tokenizer
     from fairseq_musc.huggingface.export import readable
 
+    check_config(path)
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True)
-    except (OSError, ValueError) as error:
+        model, report = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True, **NO_CODE)
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise InputError(
             f"{path} cannot be loaded as a classifier: {error}\nGive a checkpoint (checkpoint_best.pt), a folder that "
             "`fairseq-musc export` wrote, or the name of a classifier on the hub while online."

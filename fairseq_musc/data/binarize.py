@@ -33,7 +33,7 @@ from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import write_json
+from fairseq_musc.files import crc32, naming, write_sealed_json
 from fairseq_musc.progress import progress_bar
 
 BLOCK = 1024
@@ -130,7 +130,8 @@ def open_or_create(
     data.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=data, prefix=".tokenizer."))
     try:
-        tokenizer.save_pretrained(partial)
+        with naming(data / "tokenizer"):
+            tokenizer.save_pretrained(partial)
         shutil.rmtree(data / "tokenizer", ignore_errors=True)
         partial.rename(data / "tokenizer")
     finally:
@@ -231,6 +232,7 @@ def binarize_corpus(
     with tempfile.TemporaryDirectory(dir=data, prefix=f".{path.name}.") as partial:
         begun = Path(partial) / path.name
         with ExitStack() as opened:
+            opened.enter_context(naming(path))
             data_path, index_path = (suffixed(begun, suffix) for suffix in (".bin", ".idx"))
             tokens = opened.enter_context(IndexedWriter(data_path, index_path, count, dtype_of(info.vocab_size)))
             classes = opened.enter_context(suffixed(begun, ".rows.npy").open("wb"))
@@ -252,11 +254,12 @@ def binarize_corpus(
             "rows": count,
             "cut": cut,
             "bytes": {suffix: suffixed(begun, suffix).stat().st_size for suffix in suffixes},
+            "crc32s": {suffix: crc32(suffixed(begun, suffix)) for suffix in suffixes},
             "source_sha256": about["sha256"],
             "provenance": about["provenance"],
         }
         suffixed(path, ".json").unlink(missing_ok=True)  # while its files are changed the corpus is not there
         for suffix in suffixes:
             suffixed(begun, suffix).replace(suffixed(path, suffix))
-    write_json(suffixed(path, ".json"), made)
+    write_sealed_json(suffixed(path, ".json"), made)
     return cut

@@ -20,14 +20,14 @@ same order.
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import rows_as_written, write_json, written_whole
+from fairseq_musc.files import read_sealed_json, rows_as_written, write_json, written_whole
 
 
 class Kind(NamedTuple):
@@ -110,6 +110,11 @@ class Corpus:
 
 
 FORMAT = 1
+#: What has to be in the JSON file of a corpus.
+ABOUT: dict[str, type] = {
+    **{"corpus": str, "language": str, "text_language": str, "dataset": str, "labels": list, "pair": bool},
+    **{"rows": int, "sha256": str, "provenance": dict},
+}
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
 
@@ -118,7 +123,14 @@ def corpus_path(folder: str | Path, name: str, language: str) -> Path:
     """Where the rows of a corpus lie: the one rule from name and language to path."""
     if name not in CORPORA:
         raise InputError(f"no corpus is called {name!r}; the names are {', '.join(CORPORA)}")
+    check_language(language)
     return Path(folder) / f"{name}.{language}.tsv"
+
+
+def check_language(language: str) -> None:
+    """Raises :class:`InputError` for a language that would make a path elsewhere: it is a part of a file's name."""
+    if not language or language.startswith(".") or re.search(r"[/\\\x00-\x1f]", language):
+        raise InputError(f"{language!r} is no language: it stands in names of files, without / and \\ and no dot first")
 
 
 def corpus_exists(folder: str | Path, name: str, language: str) -> bool:
@@ -218,15 +230,25 @@ def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
     """
     path = corpus_path(folder, name, language).with_suffix(".json")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_sealed_json(path)
     except FileNotFoundError:
         there = ", ".join(sorted(other.stem for other in Path(folder).glob("*.json"))) or "nothing"
         raise InputError(f"{folder} holds no corpus {name}.{language}; there is {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; make the corpus again") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        got = about.get("format") if isinstance(about, dict) else about
-        raise InputError(f"{path} has format {got!r}, this version reads {FORMAT}; make the corpus again")
+    if about.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {about.get('format')!r}, this version reads {FORMAT}; make the corpus again"
+        )
+    wrong = [
+        f"its {key} is {str(about.get(key))[:40]!r}" for key in ABOUT if not isinstance(about.get(key), ABOUT[key])
+    ]
+    if not wrong and (about["corpus"], about["language"]) != (name, language):
+        wrong = [f"it is of {about['corpus']}.{about['language']}"]
+    if not wrong and not all(isinstance(label, str) for label in about["labels"]):
+        wrong = ["its labels are not all texts"]
+    if wrong:
+        raise InputError(f"{path} cannot be read: {', '.join(wrong)}; make the corpus again")
     return about
 
 
@@ -261,9 +283,15 @@ def rows_of(folder: str | Path, name: str, language: str, about: dict[str, Any])
         InputError: as :func:`read_corpus`.
     """
     path = corpus_path(folder, name, language)
+    labels = set(about["labels"])
     for number, line in enumerate(rows_as_written(path, about, "make the corpus again"), start=2):
         try:
-            yield Row(*(unescape(cell) for cell in line.decode().split("\t")))
+            row = Row(*(unescape(cell) for cell in line.decode().split("\t")))
+            if (row.text_pair is not None) != about["pair"]:
+                raise ValueError("it has another number of texts than the corpus")
+            if row.label not in labels:
+                raise ValueError(f"the label {row.label!r} is not one of {', '.join(about['labels'])}")
+            yield row
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}, line {number}: {error}") from None
 

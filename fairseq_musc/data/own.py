@@ -271,7 +271,7 @@ def read_yaml(path: Path, instead: Mapping[str, Any] = MappingProxyType({})) -> 
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise InputError(f"{path} is no YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no keys with values; `fairseq-musc init` writes such a file")

@@ -302,7 +302,7 @@ def undone_bytes(text: str) -> str | None:
     try:
         data = ast.literal_eval(text)
         return data.decode() if isinstance(data, bytes) and repr(data) == text else None
-    except (ValueError, SyntaxError):  # a UnicodeDecodeError is a ValueError
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # a UnicodeDecodeError is a ValueError
         return None
 
 
@@ -327,7 +327,7 @@ def json_lines(
     for number, line in enumerate(decoded_lines(lines, where), start=1):
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             mistakes.add("json", number, f"not JSON: {error}")
             continue
         if not isinstance(values, dict):

@@ -117,7 +117,7 @@ def jsonl_records(raw: RawFile) -> Records:
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{raw.path}:{number}: not JSON: {error}") from None
             if not isinstance(values, dict):
                 raise InputError(f"{raw.path}:{number}: {line[:40]!r} is not a JSON object")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.safe_loading import NO_CODE
 
 #: Sentences that tokenizers differ on: case, accents, scripts with and without spaces, digits, punctuation, spaces.
 PROBES = (
@@ -28,7 +29,7 @@ def load_tokenizer(name_or_folder: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name_or_folder, use_fast=True)
+        return AutoTokenizer.from_pretrained(name_or_folder, use_fast=True, **NO_CODE)
     except Exception as error:  # transformers and tokenizers raise many kinds for one mistake
         raise InputError(
             f"no tokenizer can be loaded from {name_or_folder}: {error}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Signature, Training, list_predictions, predictions_path
+from fairseq_musc.files import read_sealed_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +67,14 @@ def find_runs(roots: Sequence[Path], corpora: Collection[str]) -> list[Run]:
                 continue
             path = predictions_path(folder, corpus, language).with_suffix(".json")
             try:
-                about = json.loads(path.read_text(encoding="utf-8"))
+                about = read_sealed_json(path)
                 if "signature" not in about:
                     continue  # a corpus, or a data-bin
-                signatures.setdefault(corpus, {})[language] = Signature.from_json(about["signature"])
+                signature = Signature.from_json(about["signature"])
+                signature.check_is_of(corpus, language)
+                signatures.setdefault(corpus, {})[language] = signature
                 sha256.setdefault(corpus, {})[language] = about["sha256"]
-            except (OSError, ValueError, TypeError, KeyError) as error:
+            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise InputError(f"{path} cannot be read as a signature: {error!r}; predict again") from None
         if signatures:
             runs.append(Run(folder, signatures, sha256))

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fairseq_musc.data.corpus import CORPORA, escape, unescape
+from fairseq_musc.data.corpus import CORPORA, check_language, escape, unescape
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import rows_as_written, write_json, written_whole
+from fairseq_musc.files import read_sealed_json, rows_as_written, write_sealed_json, written_whole
 
 
 class Mixture(NamedTuple):
@@ -110,6 +110,11 @@ class Signature:
     """``section.key`` -> value of the run, enough to train the checkpoint again (`fairseq-musc rerun`); empty in tables
     that an earlier version wrote."""
 
+    def check_is_of(self, corpus: str, language: str) -> None:
+        """Raises :class:`ValueError` unless this belongs to a table of that name: files are named by what it says."""
+        if (self.corpus, self.language) != (corpus, language):
+            raise ValueError(f"it is of {self.corpus}.{self.language}")
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Signature:
         """The signature that ``dataclasses.asdict`` took apart."""
@@ -162,6 +167,7 @@ def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
     names = [*CORPORA, *ENSEMBLES]
     if corpus not in names:
         raise InputError(f"no table is for a corpus {corpus!r}; the names are {', '.join(names)}")
+    check_language(language)
     return Path(folder) / f"{corpus}.{language}.tsv"
 
 
@@ -201,7 +207,7 @@ def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
         "rows": len(predictions.ids),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    write_json(path.with_suffix(".json"), about)
+    write_sealed_json(path.with_suffix(".json"), about)
     return path
 
 
@@ -265,17 +271,25 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
     path = predictions_path(folder, corpus, language)
     about = _read_about(path)
     lines = rows_as_written(path, about, "predict again")
-    signature = Signature.from_json(about["signature"])
-    class_of = {label: place for place, label in enumerate(signature.labels)}
-    cells = [line.decode().split("\t") for line in lines]
     try:
+        signature = Signature.from_json(about["signature"])
+        signature.check_is_of(corpus, language)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path.with_suffix('.json')} cannot be read as a signature: {error!r}; predict again"
+        ) from None
+    class_of = {label: place for place, label in enumerate(signature.labels)}
+    try:
+        cells = [line.decode().split("\t") for line in lines]
         predictions = Predictions(
             signature=signature,
             ids=[unescape(row[0]) for row in cells],
             labels=np.array([class_of[unescape(row[3])] for row in cells], dtype=np.int64),
             probabilities=np.array([[float(cell) for cell in row[4:]] for row in cells], dtype=np.float64),
         )
-    except (KeyError, ValueError) as error:
+    except InputError:
+        raise
+    except (LookupError, ValueError) as error:
         raise InputError(f"{path} does not go with {path.with_suffix('.json').name}: {error}; predict again") from None
     check_predictions(predictions, where=str(path))
     return predictions
@@ -284,15 +298,15 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
 def _read_about(path: Path) -> dict[str, Any]:
     about_path = path.with_suffix(".json")
     try:
-        about = json.loads(about_path.read_text(encoding="utf-8"))
+        about = read_sealed_json(about_path)
     except FileNotFoundError:
         there = ", ".join(f"{corpus}.{language}" for corpus, language in list_predictions(path.parent)) or "nothing"
         raise InputError(f"{path.parent} holds no predictions {path.stem}; there is {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{about_path} cannot be read: {error}; predict again") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT or "signature" not in about:
-        got = about.get("format") if isinstance(about, dict) else about
+    if about.get("format") != FORMAT or not {"signature", "rows", "sha256"} <= about.keys():
         raise InputError(
-            f"{about_path} is not about a predictions table of format {FORMAT} (its format is {got!r}); predict again"
+            f"{about_path} is not about a predictions table of format {FORMAT} (its format is "
+            f"{about.get('format')!r}); predict again"
         )
     return about

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, sha256, written_whole
 from fairseq_musc.progress import progress_bar
+from fairseq_musc.safe_loading import NO_CODE
 
 if TYPE_CHECKING:
     from fairseq_musc.evaluate.report import Results
@@ -181,8 +182,8 @@ def largest_difference(folder: Path, trained: TrainedClassifier) -> float:
 
     from fairseq_musc.data.tokenizer import fingerprint
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, **NO_CODE).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, **NO_CODE)
     if fingerprint(tokenizer) != trained.fingerprint:
         raise RuntimeError("the exported tokenizer gives other ids; transformers has changed how it is written")
     with torch.inference_mode():

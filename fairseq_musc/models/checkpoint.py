@@ -12,6 +12,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Training
 from fairseq_musc.models.checkpoint_files import check_whole
 from fairseq_musc.models.settings import settings_of
+from fairseq_musc.safe_loading import check_named
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def load_classifier(path: str | Path) -> TrainedClassifier:
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
     check_whole(path)
+    check_named(path, ("musc_classifier",), ("musc",))
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         models, cfg, _task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import logging
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -19,6 +20,7 @@ from fairseq_musc.mixing import Mixing
 from fairseq_musc.models.attention import ATTENTIONS
 from fairseq_musc.models.packed import FUSED, PackedEncoder, why_not_packed
 from fairseq_musc.packing import PackedRows
+from fairseq_musc.safe_loading import NO_CODE, check_config
 
 logger = logging.getLogger(__name__)
 
@@ -277,6 +279,7 @@ def encoder_from_config(encoder_config: str, attn_implementation: str | None) ->
     from transformers import AutoConfig, AutoModel
 
     values = json.loads(encoder_config)
+    check_config("the encoder in the checkpoint", values)
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     return AutoModel.from_config(config, **_attention(attn_implementation))
 
@@ -312,9 +315,10 @@ def _attention(implementation: str | None) -> dict[str, str]:
 
 
 def _from_hub_or_folder(auto_class: Any, pretrained: str, **kwargs: Any) -> Any:
+    check_config(pretrained)
     try:
-        return auto_class.from_pretrained(pretrained, **kwargs)
-    except (OSError, ValueError) as error:
+        return auto_class.from_pretrained(pretrained, **NO_CODE, **kwargs)
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         kind = "folder" if Path(pretrained).is_dir() else "name: no such folder is here, and the hub did not give it"
         raise InputError(
             f"model.pretrained={pretrained} cannot be loaded as a {kind}.\n{error}\n"

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, written_whole
 from fairseq_musc.progress import with_progress
+from fairseq_musc.safe_loading import NO_CODE
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -146,7 +148,7 @@ def _read_text(path: Path) -> str:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         return data.decode("utf-8")
@@ -166,7 +168,7 @@ def write_tokenizer(folder: Path, pieces: Sequence[str], max_positions: int) -> 
     )
     tokenizer.save_pretrained(folder)
     # transformers 4 and 5 read and write these files in different ways: see that no id has moved.
-    found = AutoTokenizer.from_pretrained(folder).get_vocab()
+    found = AutoTokenizer.from_pretrained(folder, **NO_CODE).get_vocab()
     moved = [piece for number, piece in enumerate(pieces) if found.get(piece) != number]
     if moved or len(found) != len(pieces):
         raise RuntimeError(f"the tokenizer gives {moved[:3]} other ids than the vocabulary; transformers has changed")

@@ -97,13 +97,13 @@ class WorkFolder:
             about = json.loads(first)
             if about["format"] != FORMAT or about["sha256"] != hashlib.sha256(rest).hexdigest():
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+            rows = map(json.loads, rest.split(b"\n")[:-1])
+            found = {sentence: [Hypothesis(*hypothesis) for hypothesis in hypotheses] for sentence, hypotheses in rows}
+        except (ValueError, KeyError, TypeError, RecursionError):
             if name not in self._damaged:
                 say(f"{path} is cut short or was changed; its sentences are translated again")
             self._damaged.add(name)
             return None
-        rows = map(json.loads, rest.split(b"\n")[:-1])
-        found = {sentence: [Hypothesis(*hypothesis) for hypothesis in hypotheses] for sentence, hypotheses in rows}
         self._read[name] = found.keys()
         return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def read_lines(path: Path, limit: int | None) -> Iterator[tuple[str, str]]:
                 if len(cells) != 2:
                     raise ValueError(f"it has {len(cells)} cells; a line is a sentence, a tab and its translation")
                 yield cells[0], cells[1]
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}, line {number}: {error}") from None
 
 

@@ -27,6 +27,9 @@ DATA_DICT = "data_dict.128k.txt"
 SENTENCEPIECE = "spm.128k.model"
 LANGUAGE_PAIRS = "language_pairs_small_models.txt"
 PUBLISHED = "https://dl.fbaipublicfiles.com/m2m_100/"
+#: What fairseq calls the model and the task of such a checkpoint; others are not built.
+MODELS = ("transformer",)
+TASKS = ("translation_multi_simple_epoch", "translation")
 README = "https://github.com/facebookresearch/fairseq/tree/main/examples/m2m_100"
 
 

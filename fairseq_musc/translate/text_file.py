@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,8 +56,8 @@ def read_text_file(path: Path, columns: Sequence[int] | None, header: bool) -> T
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     whole = text.removesuffix("\n").split("\n") if text else []
     ends = ["\r\n" if line.endswith("\r") else "\n" for line in whole]
     bare = [line.removesuffix("\r") for line in whole]

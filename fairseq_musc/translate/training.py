@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.safe_loading import allow_fairseq_checkpoints
+from fairseq_musc.safe_loading import check_pickled_classes
 from fairseq_musc.translate.training_child import SIGN, STACK_SIGNAL
 
 #: Seconds without a sign of life after which a training counts as stalled, see :func:`patience`. An update takes
@@ -341,6 +341,6 @@ def _load(checkpoint: Path) -> dict[str, Any]:
     """The state in a checkpoint, its tensors left on disk."""
     import torch
 
-    allow_fairseq_checkpoints()
+    check_pickled_classes(checkpoint)
     state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return state

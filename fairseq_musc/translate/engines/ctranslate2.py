@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.safe_loading import check_pickled_classes
+from fairseq_musc.safe_loading import check_named
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
 from fairseq_musc.translate.engines.ctranslate2_model import COMPUTE_TYPES, POSITIONS, converted
 from fairseq_musc.translate.engines.pieces import Pieces, language_token
-from fairseq_musc.translate.release import Translator, open_translator
+from fairseq_musc.translate.release import MODELS, TASKS, Translator, open_translator
 
 if TYPE_CHECKING:
     from ctranslate2 import AsyncScoringResult, AsyncTranslationResult
@@ -34,7 +34,7 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> CTranslate2
 
     Raises:
         InputError: CTranslate2 is not installed, the folder is no translator, or its checkpoint holds other classes
-            than a safe loader may build.
+            than a safe loader may build, or another model.
     """
     allow_avx512(Path("/proc/cpuinfo"))
     try:
@@ -44,7 +44,7 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> CTranslate2
             "the engine ctranslate2 needs a package that is not here: pip install 'fairseq-musc[ctranslate2]'"
         ) from None
     translator = open_translator(folder)
-    check_pickled_classes(translator.checkpoint)
+    check_named(translator.checkpoint, MODELS, TASKS)
     return CTranslate2Engine(translator, decoding, device)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_musc.files import folder_written_whole, write_json
+from fairseq_musc.literals import let_fairseq_read_literals
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 from fairseq_musc.translate.fairseq_commands import quiet
 from fairseq_musc.translate.release import Translator
@@ -57,6 +58,7 @@ def convert(translator: Translator, compute_type: str, folder: Path) -> None:
             }
             return spec
 
+    let_fairseq_read_literals()
     allow_fairseq_checkpoints()  # the converter leaves torch's safe loader on
     language = translator.languages[0]  # the task wants a direction; the model and the dictionary know them all
     converter = Converter(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256
+from fairseq_musc.safe_loading import NO_CODE, check_config
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> EasyNMTEngi
             f"{folder} lacks {', '.join(missing)}; the engine easynmt takes a folder with the files of m2m_100 in "
             "Hugging Face's format (facebook/m2m100_418M), and the other engines take fairseq's"
         )
+    check_config(str(folder), own_code=False)  # EasyNMT does not say that such code is not to be run
     return EasyNMTEngine(folder, decoding, device)
 
 
@@ -59,7 +61,7 @@ class EasyNMTEngine:
         from easynmt.models import AutoModel
 
         self.folder, self.decoding, self.device = folder, decoding, device
-        self._translator = AutoModel(str(folder))
+        self._translator = AutoModel(str(folder), tokenizer_args=dict(NO_CODE))
         self._tokenizer, self._model = self._translator.tokenizer, self._translator.model
         if device.precision in ("fp16", "bf16"):
             self._model.to(torch.float16 if device.precision == "fp16" else torch.bfloat16)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.safe_loading import allow_fairseq_checkpoints, check_pickled_classes
+from fairseq_musc.literals import let_fairseq_read_literals
+from fairseq_musc.safe_loading import allow_fairseq_checkpoints, check_named
 from fairseq_musc.translate.ahead import ahead
 from fairseq_musc.translate.engine import Decoding, Device, Hypothesis
 from fairseq_musc.translate.engines.pieces import Pieces, language_token
 from fairseq_musc.translate.fairseq_commands import generation_settings, quiet
-from fairseq_musc.translate.release import Translator, open_translator
+from fairseq_musc.translate.release import MODELS, TASKS, Translator, open_translator
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
@@ -37,10 +38,10 @@ def open_engine(folder: Path, decoding: Decoding, device: Device) -> FairseqEngi
     """Loads the folder of a translator.
 
     Raises:
-        InputError: it is none, or its checkpoint holds other classes than a safe loader may build.
+        InputError: it is none, or its checkpoint holds other classes than a safe loader may build, or another model.
     """
     translator = open_translator(folder)
-    check_pickled_classes(translator.checkpoint)
+    check_named(translator.checkpoint, MODELS, TASKS)
     return FairseqEngine(translator, decoding, device)
 
 
@@ -181,6 +182,7 @@ def load(translator: Translator, device: Device) -> tuple[FairseqEncoderDecoderM
     import torch
 
     allow_fairseq_checkpoints()
+    let_fairseq_read_literals()
     language = translator.languages[0]  # the task wants a direction; the model and the dictionary know them all
     settings = generation_settings(
         "no-data",
