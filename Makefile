@@ -10,7 +10,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 # Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
 TESTERS ?= 2
-PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py)
+PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py whole_way.py)
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
@@ -19,10 +19,18 @@ IN_VENV := PATH="$(BIN):$$PATH"
 
 # One empty file for each step of the installation that is done.
 DONE := $(VENV)/.done
+# The lists whose files are held against hashes when they are installed: hashes/ has a file for each, by `make hashes`.
+HASHED := requirements requirements-fairseq requirements-easynmt requirements-release
+HASHES := hashes
+# Which file torch is hangs on the machine: CPU or CUDA, of an index or of the site's own making.
+UNHASHED := torch
+hashes = $(if $(filter-out no,$(HASHES)),$(HASHES)/$(1).txt)
+# $(call from,LIST): what pip reads. HASHES=no: the list itself, for an index that packs files anew.
+from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --requirement $(HASHES)/$(1).txt)
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises check docs wheel dist licences clean python-path FORCE
+.PHONY: help venv demo test test-long promises check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +71,18 @@ dist: $(DONE)/release  ## the wheel and the source distribution in dist/, as for
 licences: venv $(DONE)/release  ## the licence of everything installed, held against the list in pyproject.toml
 	@$(VENV)/release/bin/pip-licenses --python $(BIN)/python
 
+audit: $(DONE)/release  ## known vulnerabilities of what is pinned, asked of the package index (needs it; not part of check)
+	@$(VENV)/release/bin/pip-audit --strict --no-deps --disable-pip \
+		$(HASHED:%=--requirement %.txt)
+
+hashes: $(DONE)/release  ## hashes/ anew, from the lists of versions: the SHA-256 of every file of every release, as the index has it
+	@mkdir -p hashes
+	@for list in $(HASHED); do \
+		grep -vE '^($(UNHASHED))==' $$list.txt | UV_CUSTOM_COMPILE_COMMAND="make hashes" $(VENV)/release/bin/uv pip compile \
+			--quiet --no-config --no-deps --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--output-file hashes/$$list.txt -; \
+	done
+
 python-path:
 	@echo $(BIN)/python
 
@@ -85,12 +105,17 @@ $(DONE)/python:
 	$$python -m venv $(VENV)
 	@mkdir -p $(DONE) && touch $@
 
-$(DONE)/requirements: requirements.txt $(DONE)/python
+$(DONE)/requirements: requirements.txt $(call hashes,requirements) $(DONE)/python
 	@echo "== the versions of requirements.txt (the largest is torch; minutes)"
-	@$(PIP) install --requirement requirements.txt
+	@if [ "$(HASHES)" != no ]; then \
+		sed -n '/^\(packaging\|pip\|setuptools\|wheel\)==/,/[^\\]$$/p' $(HASHES)/requirements.txt > $(DONE)/build.txt; \
+		$(PIP) install --quiet --require-hashes --no-deps --requirement $(DONE)/build.txt; \
+		$(PIP) install --require-hashes --no-deps --no-build-isolation --requirement $(HASHES)/requirements.txt; \
+	fi
+	@$(PIP) install --requirement requirements.txt  # torch, with what its build brings; and no two packages disagree
 	@touch $@
 
-$(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
+$(DONE)/fairseq: requirements-fairseq.txt $(call hashes,requirements-fairseq) $(DONE)/requirements
 	@wheels=$(WHEELS)/torch-$$($(BIN)/python -c 'import torch; print(torch.__version__)'); \
 	from_wheels="install --quiet --no-deps --no-index --only-binary :all: --find-links $$wheels"; \
 	if ! $(PIP) $$from_wheels --requirement requirements-fairseq.txt 2>/dev/null; then \
@@ -102,18 +127,18 @@ $(DONE)/fairseq: requirements-fairseq.txt $(DONE)/requirements
 			header = pathlib.Path(sysconfig.get_paths()["include"], "Python.h"); \
 			header.exists() or sys.exit(f"make venv: fairseq is compiled, which needs {header} (Debian, Ubuntu: python3-dev)")'; \
 		$(IN_VENV) $(PIP) --no-cache-dir wheel --no-deps --no-build-isolation --wheel-dir $$wheels \
-			--requirement requirements-fairseq.txt; \
+			$(call from,requirements-fairseq); \
 		$(PIP) $$from_wheels --requirement requirements-fairseq.txt; \
 	fi
 	@touch $@
 
-$(DONE)/release: requirements-release.txt $(DONE)/python
+$(DONE)/release: requirements-release.txt $(call hashes,requirements-release) $(DONE)/python
 	@$(BIN)/python -m venv $(VENV)/release
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/release/bin/python -m pip install --quiet --requirement requirements-release.txt
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/release/bin/python -m pip install --quiet $(call from,requirements-release)
 	@touch $@
 
-$(DONE)/easynmt: requirements-easynmt.txt $(DONE)/requirements
-	@$(PIP) install --quiet --no-deps --no-build-isolation --requirement requirements-easynmt.txt
+$(DONE)/easynmt: requirements-easynmt.txt $(call hashes,requirements-easynmt) $(DONE)/requirements
+	@$(PIP) install --quiet --no-deps --no-build-isolation $(call from,requirements-easynmt)
 	@touch $@
 
 # The editable install is strict (setup.cfg): a link for every file that was there when it was made. So the list of

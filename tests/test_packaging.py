@@ -120,6 +120,32 @@ def test_the_lists_pin_one_exact_version_each(name):
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
 
 
+HASHED = ("requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt", "requirements-release.txt")
+
+
+@pytest.mark.parametrize("name", HASHED)
+def test_every_file_but_torch_is_held_against_a_hash_of_the_pinned_version(name):
+    pinned = {package: str(requirement.specifier) for package, requirement in pins(name).items()}
+    pinned.pop("torch", None)  # CPU or CUDA, of an index or of the site's own making
+    hashed = {}
+    lines = (ROOT / "hashes" / name).read_text().replace("\\\n", " ").splitlines()
+    for line in lines:
+        if not line.startswith("#"):
+            requirement, *hashes = line.split()
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes) and hashes, line
+            hashed[canonical(requirement)] = str(Requirement(requirement).specifier)
+    assert hashed == pinned, "make hashes"
+
+
+def test_what_has_hashes_is_installed_by_them():
+    dry = [*("make", "--dry-run", "--always-make", "venv", "licences"), f"VENV={ROOT / '.no-such-environment'}"]
+    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in HASHED:
+        assert f"--require-hashes --requirement hashes/{name}" in done.replace("--no-deps --no-build-isolation ", "")
+    without = subprocess.run([*dry, "HASHES=no"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--require-hashes --requirement hashes/" not in without.partition("--requirement requirements.txt")[2]
+
+
 #: The extras that requirements.txt has what they ask for.
 TESTED = ("ctranslate2", "datasets", "dev", "ray", "report", "slurm", "tensorboard")
 

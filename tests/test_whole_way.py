@@ -1,4 +1,5 @@
-"""The commands of the README, in their order, as a user types them: from raw files to the table."""
+"""The commands of the README, in their order, as a user types them: from raw files to the table, the page and a model
+for transformers; with a network that is forbidden and watched."""
 
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 
 from fairseq_musc.cli import main
 
-pytest_plugins = ["translator_fixture"]
+pytest_plugins = ["no_network", "translator_fixture"]
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -31,7 +32,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
+def test_from_raw_files_to_the_table(translator_folder, no_network, run, tmp_path, promise):
     """Three languages, one of them without spaces, and 37 rows to train on."""
     raw = tmp_path / "raw"
     counts = {"--train": 37, "--valid": 9, "--test": 13, "--parallel": 100}
@@ -39,8 +40,8 @@ def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
     texts = sorted(map(str, (raw / "parallel").glob("*.tsv")))
     sizes = {"--vocab-size": 600, "--hidden-size": 16, "--layers": 1, "--heads": 2, "--intermediate-size": 32}
     assert main(["new-encoder", "--output", str(tmp_path / "encoder"), "--text", *texts, *options(sizes)]) == 0
-    read = ["read", "--dataset", "pawsx", "--input", str(raw / "x-final"), "--output", str(tmp_path / "corpora")]
-    assert main([*read, "--languages", "en", "de", "ja"]) == 0
+    read = ["read", "--dataset", "pawsx", "--input", raw / "x-final", "--output", "corpora"]
+    run("fairseq-musc", *read, "--languages", "en", "de", "ja")
 
     fast = ["--beam", "1", "--max-len-b", "20", "--cpu"]
     run(SCRIPTS / "translate.sh", "corpora", translator_folder, *fast)
@@ -81,6 +82,10 @@ def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
     assert "L<sub>musc</sub>, MUSC" in text and "hydra_train.log" in text
     again = run(SCRIPTS / "eval_translate_all.sh", checkpoint, "data-bin", "corpora", translator_folder, *fast)
     assert again == table
+    run("fairseq-musc", "export", checkpoint, "exported")
+    assert (tmp_path / "exported" / "model.safetensors").exists()
+    assert no_network.reached_for() == []
+    promise("no network", "the whole way, read to export, with every connection refused and written down", 1)
 
 
 @pytest.mark.parametrize("script", ["eval_translate_all.sh", "pawsx_small.sh"])

@@ -134,7 +134,8 @@ def check_files(dataset: Dataset, found: Mapping[str, Sought], progress: Callabl
             }
             try:
                 table = load(raw, dataset)
-                together.files[language] = checked(raw, table, dataset)
+                together.files[language] = kept = checked(raw, table, dataset)
+                share_heads(kept, together.first)
                 keys: dict[Callable[..., str], Mapping[str, Sequence[int]]] = {}
                 for file in translations.values():
                     of_source, _ = keys_of(file)
@@ -174,6 +175,13 @@ def checked(raw: RawFile, table: RawTable, dataset: Dataset) -> Checked:
     notes = [f"{raw.name}: {count:,} {what}" for what, count in counts.items() if count]
     heads = [Head(raw_row.line, raw_row.row.id, raw_row.row.label) for raw_row in table.rows]
     return Checked(raw, checksum(raw), heads, gaps, table.wrong, notes)
+
+
+def share_heads(file: Checked, first: Checked) -> None:
+    """Keeps the heads of a file that are those of the first file once, however many languages there are."""
+    for place, (head, other) in enumerate(zip(file.rows, first.rows, strict=False)):
+        if head == other:
+            file.rows[place] = other
 
 
 def keys_of(file: RawFile) -> tuple[Callable[[RawRow, RawFile], str], Callable[[RawRow, RawFile], str]]:

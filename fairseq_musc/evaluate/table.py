@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -171,19 +172,23 @@ def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
     return Path(folder) / f"{corpus}.{language}.tsv"
 
 
-def table_bytes(predictions: Predictions) -> bytes:
-    """The rows file of a table."""
+def table_lines(predictions: Predictions) -> Iterator[bytes]:
+    """The lines of the rows file of a table, its header first."""
     signature = predictions.signature
-    lines = [["id", "language", "corpus", "label", *(f"p_{escape(label)}" for label in signature.labels)]]
+    header = ["id", "language", "corpus", "label", *(f"p_{escape(label)}" for label in signature.labels)]
+    yield ("\t".join(header) + "\n").encode()
+    language, corpus, *labels = map(escape, (signature.language, signature.corpus, *signature.labels))
     for row_id, label, row in zip(predictions.ids, predictions.labels, predictions.probabilities, strict=True):
-        cells = [row_id, signature.language, signature.corpus, signature.labels[label]]
-        lines.append([*map(escape, cells), *(repr(float(probability)) for probability in row)])
-    return "".join("\t".join(cells) + "\n" for cells in lines).encode()
+        cells = [escape(row_id), language, corpus, labels[label], *map(repr, row.tolist())]
+        yield ("\t".join(cells) + "\n").encode()
 
 
 def table_sha256(predictions: Predictions) -> str:
-    """The SHA-256 of :func:`table_bytes`: what the signature of an ensemble calls its member."""
-    return hashlib.sha256(table_bytes(predictions)).hexdigest()
+    """The SHA-256 of the lines of :func:`table_lines`: what the signature of an ensemble calls its member."""
+    digest = hashlib.sha256()
+    for line in table_lines(predictions):
+        digest.update(line)
+    return digest.hexdigest()
 
 
 def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
@@ -198,14 +203,16 @@ def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
     check_predictions(predictions, where=path.name)
     if path.with_suffix(".json").exists() and "signature" not in json.loads(path.with_suffix(".json").read_bytes()):
         raise InputError(f"{path} is a corpus, which the predictions would replace; give another folder for them")
-    data = table_bytes(predictions)
+    digest = hashlib.sha256()
     with written_whole(path, "wb") as stream:
-        stream.write(data)
+        for line in table_lines(predictions):
+            digest.update(line)
+            stream.write(line)
     about = {
         "format": FORMAT,
         "signature": asdict(signature),
         "rows": len(predictions.ids),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": digest.hexdigest(),
     }
     write_sealed_json(path.with_suffix(".json"), about)
     return path
@@ -279,18 +286,28 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
             f"{path.with_suffix('.json')} cannot be read as a signature: {error!r}; predict again"
         ) from None
     class_of = {label: place for place, label in enumerate(signature.labels)}
+    ids: list[str] = []
+    labels, probabilities = array("q"), array("d")  # a number of Python takes four times their room
     try:
-        cells = [line.decode().split("\t") for line in lines]
-        predictions = Predictions(
-            signature=signature,
-            ids=[unescape(row[0]) for row in cells],
-            labels=np.array([class_of[unescape(row[3])] for row in cells], dtype=np.int64),
-            probabilities=np.array([[float(cell) for cell in row[4:]] for row in cells], dtype=np.float64),
-        )
+        for line in lines:
+            cells = line.decode().split("\t")
+            if len(cells) != 4 + len(signature.labels):
+                raise ValueError(
+                    f"row {len(ids) + 1} has {len(cells)} cells, and {4 + len(signature.labels)} are needed"
+                )
+            ids.append(unescape(cells[0]))
+            labels.append(class_of[unescape(cells[3])])
+            probabilities.extend(map(float, cells[4:]))
     except InputError:
         raise
     except (LookupError, ValueError) as error:
         raise InputError(f"{path} does not go with {path.with_suffix('.json').name}: {error}; predict again") from None
+    predictions = Predictions(
+        signature=signature,
+        ids=ids,
+        labels=np.asarray(labels),
+        probabilities=np.asarray(probabilities).reshape(len(ids), len(signature.labels)),
+    )
     check_predictions(predictions, where=str(path))
     return predictions
 
