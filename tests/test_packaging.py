@@ -121,7 +121,7 @@ def test_the_lists_pin_one_exact_version_each(name):
 
 
 #: The extras that requirements.txt has what they ask for.
-TESTED = ("ctranslate2", "datasets", "dev", "ray", "report", "slurm", "tensorboard")
+TESTED = ("ctranslate2", "datasets", "dev", "pretrain", "ray", "report", "slurm", "tensorboard")
 
 
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
@@ -139,6 +139,7 @@ def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
 
 #: What is asked for and imported by others, not by us.
 FOR_OTHERS = {
+    "accelerate": "transformers",
     "bitarray": "fairseq",
     "cffi": "fairseq",
     "protobuf": "transformers",
