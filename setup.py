@@ -92,6 +92,7 @@ setup(
         "fairseq": ["fairseq-fixed==0.12.3.1"],
         "datasets": ["datasets>=4.8", "pyarrow>=21"],
         "report": ["Jinja2>=3.1", "matplotlib>=3.9"],
+        "pretrain": ["accelerate>=1.1"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ctranslate2": ["ctranslate2>=4.8.5"],
         "ray": ["ray>=2.40"],

@@ -57,6 +57,10 @@ VERBS = {
     "train-translator": Verb("fairseq_musc.translate.train", "parallel text -> a small translator of m2m_100's kind"),
     "score-translator": Verb("fairseq_musc.translate.score", "translator + aligned texts -> BLEU and chrF"),
     "new-encoder": Verb("fairseq_musc.models.new_encoder", "a vocabulary -> a small untrained BERT folder"),
+    "pretrain-encoder": Verb(
+        "fairseq_musc.models.pretrain_encoder",
+        "BERT folder + texts -> a BERT folder pretrained on them",
+    ),
 }
 
 

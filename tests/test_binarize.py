@@ -75,6 +75,37 @@ def test_a_second_call_keeps_what_is_there_and_adds_what_is_new(world, tmp_path)
     assert all(after[name] == time for name, time in before.items())
 
 
+def test_some_training_rows_are_the_same_ones_of_a_corpus_and_its_translations(world, tmp_path, capsys):
+    args = ("--corpora", world.corpora, "--data", tmp_path / "bin", "--tokenizer", world.encoder)
+    assert binarize(*args, "--train-rows", 38) == 2
+    assert "S_trn.en has 37" in capsys.readouterr().err
+    assert binarize(*args, "--train-rows", 12) == 0
+    source, target = (open_corpus(tmp_path / "bin", *which) for which in (("S_trn", "en"), ("T_trn_MT", "de")))
+    rows = read_corpus(world.corpora, "S_trn", "en").rows
+    expected = sorted(
+        [place for label in "01" for place in [n for n, row in enumerate(rows) if row.label == label][:6]]
+    )
+    assert [*source.ids] == [*target.ids] == [rows[place].id for place in expected]
+    assert sorted(source.labels.tolist()) == [0] * 6 + [1] * 6
+    whole = open_corpus(world.data, "S_trn", "en")
+    assert source.tokens[3].tolist() == whole.tokens[expected[3]].tolist()
+    assert source.about["source_sha256"] != whole.about["source_sha256"]
+    assert len(open_corpus(tmp_path / "bin", "T_tst", "de")) == len(open_corpus(world.data, "T_tst", "de"))
+    before = (tmp_path / "bin" / "S_trn.en.bin").stat().st_mtime_ns
+    assert binarize(*args, "--train-rows", 12) == 0
+    assert (tmp_path / "bin" / "S_trn.en.bin").stat().st_mtime_ns == before
+    assert binarize(*args) == 0
+    assert len(open_corpus(tmp_path / "bin", "S_trn", "en")) == 37
+
+
+@pytest.mark.parametrize(
+    ("labels", "number", "places"),
+    [("aaabbb", 4, [0, 1, 3, 4]), ("aaabbb", 3, [0, 1, 3]), ("aaaaab", 4, [0, 1, 2, 5]), ("ba", 1, [0])],
+)
+def test_classes_share_the_rows_that_are_taken(labels, number, places):
+    assert room.first_of_each_class(labels, number) == places
+
+
 def test_another_tokenizer_is_refused_with_both_numbers(world, tmp_path, capsys):
     tiny.make_encoder(tmp_path / "other", words=["one", "two", "three"])
     shutil.copytree(world.data, tmp_path / "bin")

@@ -147,7 +147,7 @@ def test_what_has_hashes_is_installed_by_them():
 
 
 #: The extras that requirements.txt has what they ask for.
-TESTED = ("ctranslate2", "datasets", "dev", "ray", "report", "slurm", "tensorboard")
+TESTED = ("ctranslate2", "datasets", "dev", "pretrain", "ray", "report", "slurm", "tensorboard")
 
 
 def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
@@ -165,6 +165,7 @@ def test_the_pins_satisfy_what_setup_asks_for(setup_arguments):
 
 #: What is asked for and imported by others, not by us.
 FOR_OTHERS = {
+    "accelerate": "transformers",
     "bitarray": "fairseq",
     "cffi": "fairseq",
     "protobuf": "transformers",

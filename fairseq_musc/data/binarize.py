@@ -14,11 +14,12 @@ does not grow with the corpus.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, Row, escape, languages_of, read_about, rows_of
+from fairseq_musc.data.corpus import CORPORA, Row, escape, languages_of, origin, read_about, rows_of
 from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
@@ -55,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="CORPUS", choices=list(CORPORA), help="these corpora only (default: all there are)"
     )
+    parser.add_argument(
+        "--train-rows",
+        type=int,
+        metavar="N",
+        help="take N rows of each training corpus, the first of each class in equal parts; the same ones of a corpus "
+        "and its translations (default: all)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,6 +73,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not wanted:
         raise InputError(f"{arguments.corpora} holds no corpora; make them with `fairseq-musc read`")
     abouts = [read_about(arguments.corpora, *which) for which in wanted]
+    kept: dict[tuple[str, str], list[int]] = {}
+    if arguments.train_rows is not None:
+        kept = training_subsets(arguments.corpora, wanted, abouts, arguments.train_rows)
+        abouts = [
+            of_subset(about, len(kept[which])) if which in kept else about
+            for which, about in zip(wanted, abouts, strict=True)
+        ]
     info, tokenizer = open_or_create(
         arguments.data, abouts, arguments.tokenizer, arguments.max_length, where=arguments.corpora
     )
@@ -74,10 +89,57 @@ def run(arguments: argparse.Namespace) -> None:
             if already_there(arguments.data, name, language, about["sha256"]):
                 bar.update(about["rows"])
                 continue
-            rows = rows_of(arguments.corpora, name, language, about)
+            rows = rows_of(arguments.corpora, name, language, read_about(arguments.corpora, name, language))
+            if (places := kept.get((name, language))) is not None:
+                taken = set(places)
+                rows = (row for place, row in enumerate(rows) if place in taken)
             cut = binarize_corpus(arguments.data, about, rows, info, tokenizer, bar.update)
             if cut:
                 bar.write(f"{name}.{language}: {cut} of {about['rows']} rows were cut to {info.max_length} tokens")
+
+
+def training_subsets(
+    corpora: Path, wanted: Sequence[tuple[str, str]], abouts: Sequence[dict[str, Any]], number: int
+) -> dict[tuple[str, str], list[int]]:
+    """Which rows of each training corpus are taken.
+
+    Raises:
+        InputError: a corpus has fewer.
+    """
+    training = {
+        which: about for which, about in zip(wanted, abouts, strict=True) if origin(which[0]) in ("S_trn", "T_trn")
+    }
+    small = [f"{name}.{language} has {about['rows']}" for (name, language), about in training.items()]
+    if number < 1 or any(about["rows"] < number for about in training.values()):
+        raise InputError.all_at_once(f"--train-rows {number} is not possible; it is from 1 to the smallest of:", small)
+    return {
+        which: first_of_each_class([row.label for row in rows_of(corpora, *which, about)], number)
+        for which, about in training.items()
+    }
+
+
+def first_of_each_class(labels: Sequence[str], number: int) -> list[int]:
+    """The places of ``number`` rows, the first of each class in equal parts, in their order.
+
+    Classes that have too few are taken whole, and the rows that come next make up for them, as for what is left when
+    ``number`` cannot be shared out.
+    """
+    share = number // len(set(labels))
+    seen: Counter[str] = Counter()
+    first: list[int] = []
+    rest: list[int] = []
+    for place, label in enumerate(labels):
+        seen[label] += 1
+        (first if seen[label] <= share else rest).append(place)
+    return sorted([*first, *rest[: number - len(first)]])
+
+
+def of_subset(about: dict[str, Any], rows: int) -> dict[str, Any]:
+    """What is said of some rows of a corpus, with a checksum of their own; all of them are the corpus."""
+    if rows == about["rows"]:
+        return about
+    digest = hashlib.sha256(f"{about['sha256']}, {rows} rows of each class in equal parts".encode())
+    return {**about, "rows": rows, "sha256": digest.hexdigest()}
 
 
 def already_there(data: Path, name: str, language: str, source_sha256: str) -> bool:
