@@ -188,12 +188,10 @@ def own_data(folder, world, checkpoint):
 
 def texts_to_translate(folder, world, checkpoint):
     """Corpora of a few sentences that are not translated yet, and text that is no corpus."""
-    (folder / "scripts").symlink_to(SCRIPTS)
     rows = sentences(4, seed=5)
-    for name, languages in (("S_trn", ("en",)), ("T_trn", ("de", "ja")), ("T_val", ("de",)), ("T_tst", ("de", "ja"))):
-        for xx in languages:
-            content = [Row(f"{n}", str(n % 2), row[xx]) for n, row in enumerate(rows)]
-            write_corpus(folder / "corpora", Corpus(name, xx, xx, "toy", ("0", "1"), content))
+    for xx in ("de", "ja"):
+        content = [Row(f"{n}", str(n % 2), row[xx]) for n, row in enumerate(rows)]
+        write_corpus(folder / "corpora", Corpus("T_tst", xx, xx, "toy", ("0", "1"), content))
     (folder / "in.txt").write_text("".join(f"{row['ja']}\n" for row in rows), encoding="utf-8")
     with gzip.open(folder / "in.tsv.gz", "wt", encoding="utf-8") as stream:
         stream.write("id\tfirst\tsecond\n" + "".join(f"{n}\t{row['de']}\t\n" for n, row in enumerate(rows)))
@@ -302,7 +300,6 @@ PAGES = {
     "docs/translation.md": Stage(
         texts_to_translate,
         {
-            "corpora m2m_100 ": f"corpora m2m_100 {QUICKLY} ",
             "--translator m2m_100 ": f"--translator m2m_100 {QUICKLY} ",
             "--to ko": "--to en",  # what the small translator knows
             "--to fr": "--to en",
