@@ -3,6 +3,8 @@
 A page whose blocks are run has a row in :data:`PAGES`.
 """
 
+import gzip
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,8 +14,10 @@ import numpy as np
 import test_read_forms as forms
 from made_up_runs import BT, TRN, write_run
 from page_world import write_log
+from translator_fixture import sentences, tiny_arguments, write_parallel
 
 from fairseq_musc.cli import main
+from fairseq_musc.data.corpus import Corpus, Row, write_corpus
 from fairseq_musc.evaluate.ensemble import average
 from fairseq_musc.evaluate.table import Signature, list_predictions, read_predictions, write_predictions
 
@@ -21,7 +25,8 @@ PAWSX = ("en", "de", "es", "fr", "ja", "ko", "zh")
 XNLI = ("en", "ar", "bg", "de", "el", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 MLDOC = ("english", "german", "spanish", "french", "italian", "japanese", "russian", "chinese")
 MARC = ("en", "de", "es", "fr", "ja", "zh")
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
 
 
 def predicted(checkpoint, data, folder, corpora=("T_tst", "S_tst_MT")):
@@ -181,8 +186,79 @@ def own_data(folder, world, checkpoint):
     (folder / "scripts").symlink_to(SCRIPTS)
 
 
+def texts_to_translate(folder, world, checkpoint):
+    """Corpora of a few sentences that are not translated yet, and text that is no corpus."""
+    rows = sentences(4, seed=5)
+    for xx in ("de", "ja"):
+        content = [Row(f"{n}", str(n % 2), row[xx]) for n, row in enumerate(rows)]
+        write_corpus(folder / "corpora", Corpus("T_tst", xx, xx, "toy", ("0", "1"), content))
+    (folder / "in.txt").write_text("".join(f"{row['ja']}\n" for row in rows), encoding="utf-8")
+    with gzip.open(folder / "in.tsv.gz", "wt", encoding="utf-8") as stream:
+        stream.write("id\tfirst\tsecond\n" + "".join(f"{n}\t{row['de']}\t\n" for n, row in enumerate(rows)))
+
+
+def texts_of_engines(folder, world, checkpoint):
+    """A text a line, and the benchmark."""
+    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
+    (folder / "FILE").write_text("".join(f"{row['en']}\n" for row in sentences(20, seed=5)))
+
+
+def parallel_text(folder, world, checkpoint):
+    """What a translator is trained on, and aligned text to score it by."""
+    write_parallel(folder / "PARALLEL", 60)
+    (folder / "TEXTS").mkdir()
+    for xx in ("en", "de", "ja"):
+        lines = [f"{row[xx]}\n" for row in sentences(2, seed=9)]
+        (folder / "TEXTS" / f"devtest.{xx}").write_text("".join(lines), encoding="utf-8")
+
+
+def translated_corpora(folder, world, checkpoint):
+    """Corpora with their translations, and aligned text under the names of FLORES-200 and OPUS-MT."""
+    (folder / "scripts").symlink_to(SCRIPTS)
+    shutil.copytree(world.corpora, folder / "corpora")
+    shutil.copytree(world.corpora, folder / "demo" / "corpora")
+    for name in ("flores", "parallel"):
+        (folder / name).mkdir()
+    for xx in ("en", "de", "ja"):
+        lines = [f"{row[xx]}\n" for row in sentences(12)]
+        (folder / "flores" / f"devtest.{xx}").write_text("".join(lines), encoding="utf-8")
+    with gzip.open(folder / "parallel" / "en-de.tsv.gz", "wt", encoding="utf-8") as stream:
+        stream.write("".join(f"{row['en']}\t{row['de']}\n" for row in sentences(12)))
+
+
+def hugging_face(folder, world, checkpoint):
+    """A trained checkpoint with its predictions, and copies of data sets as they lie on the hub."""
+    import datasets
+    from test_own_data import PAWSX as PAWSX_COLUMNS
+    from test_own_data import pawsx_rows, write_hub_folder
+
+    run = folder / "checkpoints" / "musc_pawsx"
+    run.mkdir(parents=True)
+    shutil.copy(checkpoint, run)
+    predicted(checkpoint, world.data, folder / "predictions")
+    write_hub_folder(folder / "paws-x", PAWSX_COLUMNS, ("en", "de"), pawsx_rows)
+    text = datasets.Value("string")
+    classes = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
+    columns = {"premise": text, "hypothesis": text, "label": classes}
+
+    def rows_of(language):
+        return {
+            split: [(f"{language} {split} {n}", "h", n % 3) for n in range(3)]
+            for split in ("train", "validation", "test")
+        }
+
+    write_hub_folder(folder / "xnli", columns, ("en", "sw"), rows_of)
+    write_hub_folder(folder / "NAME", columns, ("en", "de", "fr"), rows_of)
+    both = {"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1], "lang": ["en", "en", "de", "de"]}
+    made = {split: datasets.Dataset.from_dict(both) for split in ("train", "validation", "test")}
+    datasets.DatasetDict(made).save_to_disk(folder / "reviews")
+
+
 #: A training in seconds, for pages that train the recipes of the paper.
 TINY_TRAINING = " model.pretrained=encoder optimization.max_epoch=1 common.cpu=true dataset.batch_size=8"
+
+#: A translation in no time, for pages that take the published m2m_100 and its default beam.
+QUICKLY = "--cpu --beam 3 --max-len-b 20"
 
 
 @dataclass(frozen=True)
@@ -195,6 +271,8 @@ class Stage:
     """What stands for what in the commands: a model of the hub, a training of hours."""
     anew: tuple[str, ...] = ()
     """What is taken away before every block: where blocks are alternatives, and not steps."""
+    translator: str | None = None
+    """Under which name there is a small translator that was really trained (en, de, ja)."""
 
 
 PAGES = {
@@ -202,11 +280,40 @@ PAGES = {
     "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
     "docs/cls.md": Stage(reviews),
     "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
+    "docs/engines.md": Stage(
+        texts_of_engines, {" --cpu": " --cpu --repeats 1 --beam 2 --max-len-b 20"}, translator="FOLDER"
+    ),
     "docs/grid.md": Stage(data_bin),
+    "docs/huggingface.md": Stage(
+        hugging_face,
+        {
+            "--dataset pawsx": "--dataset pawsx --input paws-x --languages en de",
+            "--dataset xnli": "--dataset xnli --input xnli --languages en sw",
+            "--input NAME --text-column text ": "--input reviews --text-column text ",
+        },
+    ),
     "docs/marc.md": Stage(raw_files),
     "docs/mldoc.md": Stage(raw_files),
     "docs/page.md": Stage(report_page),
+    "docs/speed.md": Stage(data_bin, {" model.precision=": f"{TINY_TRAINING} model.precision="}),
     "docs/tables.md": Stage(tables),
+    "docs/translation.md": Stage(
+        texts_to_translate,
+        {
+            "--translator m2m_100 ": f"--translator m2m_100 {QUICKLY} ",
+            "--to ko": "--to en",  # what the small translator knows
+            "--to fr": "--to en",
+        },
+        translator="m2m_100",
+    ),
+    "docs/translation-quality.md": Stage(translated_corpora),
+    "docs/translator.md": Stage(
+        parallel_text,
+        {
+            " --output translator": f" --output translator {shlex.join(tiny_arguments('', '', '--updates', '20')[5:])}",
+            "score-translator ": f"score-translator {QUICKLY} ",
+        },
+    ),
     "docs/tutorial.md": Stage(own_data),
     "docs/watching.md": Stage(
         data_bin, {"common.tensorboard_logdir=": f"{TINY_TRAINING} common.tensorboard_logdir=".lstrip()}

@@ -5,23 +5,27 @@ import ast
 import contextlib
 import importlib
 import io
+import logging
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import traceback
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from doc_blocks import PAGES as TEXTS
 from doc_blocks import ROOT, Block, blocks_in, every_block, words_of
 from doc_stage import PAGES
+from hydra.core.global_hydra import GlobalHydra
 from packaging.requirements import Requirement
 
 from fairseq_musc.cli import VERBS, main
 
-pytest_plugins = ["checkpoint_fixture"]
+pytest_plugins = ["checkpoint_fixture", "translator_fixture"]
 
 BLOCKS = every_block()
 COMMANDS = [
@@ -122,13 +126,17 @@ def test_every_block_that_is_run_has_a_stage_and_every_stage_a_block():
     assert {block.page for block in BLOCKS if block.how in ("run", "long")} == set(PAGES)
 
 
-#: Pages of which every command block says what tests it.
-MARKED = {*PAGES, "README.md", "CONTRIBUTING.md", "docs/install.md", "docs/pawsx.md", "docs/your-data.md"}
+def test_every_block_of_commands_or_python_says_what_tests_it():
+    programs = [block for block in BLOCKS if block.commands or block.language == "python"]
+    assert len(programs) > 90
+    assert [block.name for block in programs if block.how is None] == []
 
 
-def test_the_pages_of_which_all_blocks_are_marked_stay_so():
-    assert [block.name for block in BLOCKS if block.page in MARKED and block.commands and block.how is None] == []
-    assert {str(path.relative_to(ROOT)) for path in TEXTS} >= MARKED
+def test_what_stands_for_something_else_in_the_commands_that_are_run_finds_it_there():
+    for page, stage in PAGES.items():
+        run = [command for b in BLOCKS if b.page == page and b.how in ("run", "long") for command in b.commands]
+        for old in stage.instead:
+            assert any(old in command for command in run), f"{page}: no command that is run has {old!r}"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +180,8 @@ output
 
 
 def run(command, page, folder):
-    """Runs a command of a page in its folder: a verb in this process, all else by the shell."""
+    """Runs a command of a page in its folder: a verb or a Python file in this process, a training in a fork of it, all
+    else by the shell."""
     for old, new in PAGES[page].instead.items():
         command = command.replace(old, new)
     in_shell = {
@@ -182,21 +191,76 @@ def run(command, page, folder):
         "text": True,
         "env": {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONSAFEPATH": "1"},
     }
-    if command.startswith("fairseq-musc "):
+    if in_process := re.match(
+        r"fairseq-musc |(?P<training>fairseq-hydra-train) |(?:python )?(?P<file>\w+/\w+\.py) ", command
+    ):
         expanded = subprocess.run(f"printf '%s\\0' {command}", shell=True, check=True, **in_shell).stdout
+        words = expanded.removeprefix("python\0").split("\0")[:-1]
         with contextlib.chdir(folder):
-            assert main(expanded.split("\0")[1:-1]) == 0, shlex.join(expanded.split("\0"))
+            if in_process["training"]:
+                status = train_in_a_fork(words)
+            else:
+                status = run_file(words) if in_process["file"] else main(words[1:])
+        assert status == 0, shlex.join(words)
         return
     done = subprocess.run(command, shell=True, **in_shell)
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
 
 
-def run_page(page, hows, folder, world, checkpoint):
-    PAGES[page].furnish(folder, world, checkpoint)
+def run_file(words):
+    """Runs a Python file with its arguments as if it had been started; returns the status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as ended:
+            return ended.code or 0
+    return 0
+
+
+def train_in_a_fork(words):
+    """Runs fairseq-hydra-train as it is installed, without importing torch and fairseq anew; returns the status."""
+    [program] = entry_points(group="console_scripts", name=words[0])
+    start = program.load()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            log = os.open("train.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+            sys.argv = words
+            logging.root.handlers.clear()  # which write to what pytest captures
+            GlobalHydra.instance().clear()
+            start()
+            status = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(Path("train.log").read_text()[-3000:])
+    return status
+
+
+def run_page(page, hows, folder, request):
+    stage = PAGES[page]
+    stage.furnish(folder, *map(request.getfixturevalue, ("world", "checkpoint")))
+    if stage.translator:  # a copy, for CTranslate2 keeps its own beside the files
+        shutil.copytree(request.getfixturevalue("translator_folder"), folder / stage.translator)
+    names = {}
     for block in BLOCKS:
         if block.page == page and block.how in hows:
-            for name in PAGES[page].anew:
+            for name in stage.anew:
                 shutil.rmtree(folder / name, ignore_errors=True)
+            if block.language == "python":
+                with contextlib.chdir(folder):
+                    exec(block.text, names)
             for command in block.commands:
                 run(command, page, folder)
 
@@ -206,11 +270,11 @@ def pages_with(how):
 
 
 @pytest.mark.parametrize("page", pages_with("run"))
-def test_the_blocks_of_a_page_run(page, tmp_path, world, checkpoint):
-    run_page(page, ("run",), tmp_path, world, checkpoint)
+def test_the_blocks_of_a_page_run(page, tmp_path, request):
+    run_page(page, ("run",), tmp_path, request)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", pages_with("long"))
-def test_the_long_blocks_of_a_page_run(page, tmp_path, world, checkpoint):
-    run_page(page, ("run", "long"), tmp_path, world, checkpoint)
+def test_the_long_blocks_of_a_page_run(page, tmp_path, request):
+    run_page(page, ("run", "long"), tmp_path, request)

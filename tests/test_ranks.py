@@ -140,8 +140,10 @@ def test_gathered_ranks_equal_one_process_on_the_joined_batch(
     promise("many processes", f"{len(batches)} ranks against one process on the joined batch", 1)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-6)
-    alone, _ = on_ranks(parts, [rows for rows in batches if rows], tmp_path)
     if "c" in terms.replace("ce", ""):
+        # Ranks that do not gather say nothing to one another in a step, so this process can be each of them.
+        steps = [step(*parts, batch(parts[0], rows)) for rows in batches if rows]
+        alone = sum(gradients for gradients, _, _ in steps) / sum(size for _, _, size in steps)
         assert (alone - expected).abs().max() > 10 * (gradients - expected).abs().max(), "gathering changes nothing"
 
 

@@ -52,21 +52,26 @@ def test_a_rank_that_fairseq_started_ends_the_run_with_its_reason(world, tmp_pat
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
 
 
+def validated(world, folder, size, ranks):
+    """What the checkpoint of a run says of its validation: the figure, and the counts of all languages."""
+    options = ("optimization.lr=[0.0]", "optimization.max_update=1", f"dataset.batch_size_valid={size}")
+    log = folder / "log"
+    ended = killed.statuses(killed.start(world, folder / "run", log, *options, ranks=ranks))
+    assert ended == [0] * ranks, log.with_name("log.0").read_text()[-3000:]
+    state = tiny.load(folder / "run" / "checkpoint_last.pt")["extra_state"]
+    meters = [(key, meter) for _, key, _, meter in state["metrics"]["valid"]]
+    return state["val_loss"], {key: meter["sum"] for key, meter in meters if key.startswith(("_n:", "_right:"))}
+
+
+@pytest.fixture(scope="module")
+def validated_by_one(world, tmp_path_factory):
+    return validated(world, tmp_path_factory.mktemp("one"), 16, ranks=1)
+
+
 @pytest.mark.parametrize("size", [128, 7, 1], ids=["fewer batches than ranks", "odd", "one row"])
-def test_each_row_is_validated_on_once(world, tmp_path, size, promise):
+def test_each_row_is_validated_on_once(world, validated_by_one, tmp_path, size, promise):
     """39 rows in batches of up to three times this size: the task counts them behind each validation."""
-    states = []
-    for ranks in (1, 4):
-        options = ("optimization.lr=[0.0]", "optimization.max_update=1", f"dataset.batch_size_valid={size}")
-        run, log = tmp_path / str(ranks), tmp_path / f"log{ranks}"
-        ended = killed.statuses(killed.start(world, run, log, *options, ranks=ranks))
-        assert ended == [0] * ranks, log.with_name(f"{log.name}.0").read_text()[-3000:]
-        states.append(tiny.load(run / "checkpoint_last.pt")["extra_state"])
+    found = validated(world, tmp_path, size, ranks=4)
     promise("many processes", f"validation by 4 ranks, batches of {size}", 1)
-    assert states[0]["val_loss"] == states[1]["val_loss"]
-    counts = [
-        {key: meter["sum"] for _, key, _, meter in state["metrics"]["valid"] if key.startswith(("_n:", "_right:"))}
-        for state in states
-    ]
-    assert counts[0] == counts[1]
-    assert {key: counts[0][key] for key in ("_n:en", "_n:de", "_n:fr")} == {"_n:en": 13, "_n:de": 13, "_n:fr": 13}
+    assert found == validated_by_one
+    assert {key: found[1][key] for key in ("_n:en", "_n:de", "_n:fr")} == {"_n:en": 13, "_n:de": 13, "_n:fr": 13}

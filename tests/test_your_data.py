@@ -1,23 +1,37 @@
-"""docs/your-data.md, followed word by word: every command of it, on made-up reviews and with small models."""
+"""docs/your-data.md, followed word by word: every command of it, on made-up reviews and with small models.
+
+Once in this process, and once with the wheel in an environment of its own (``make test-long``).
+"""
 
 import csv
+import os
 import random
 import re
 import shlex
+import shutil
+import site
 import subprocess
 import sys
+import venv
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import yaml
-from translator_fixture import ORDER, WORDS, write_parallel
+from translator_fixture import ORDER, WORDS, tiny_arguments, write_parallel
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import read_corpus
 
 pytest_plugins = ["translator_fixture"]
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+#: An encoder of seconds in the place of mBERT.
+SIZES = [
+    *("--vocab-size", "300", "--hidden-size", "32", "--layers", "1", "--heads", "2"),
+    *("--intermediate-size", "64", "--dropout", "0"),
+]
 
 
 def write_reviews(path):
@@ -54,20 +68,23 @@ def folder(tmp_path_factory, translator_folder):
     write_reviews(folder / "reviews.csv")
     (folder / "m2m_100").symlink_to(translator_folder)
     write_parallel(folder / "parallel")
-    sizes = {"--vocab-size": 300, "--hidden-size": 32, "--layers": 1, "--heads": 2, "--intermediate-size": 64}
-    options = [str(part) for option in sizes.items() for part in option]
     texts = [str(path) for path in (folder / "parallel").iterdir()]
-    encoder = ["--output", str(folder / "bert-base-multilingual-cased"), "--dropout", "0"]
-    assert main(["new-encoder", *encoder, *options, "--text", *texts]) == 0
+    assert (
+        main(["new-encoder", "--output", str(folder / "bert-base-multilingual-cased"), *SIZES, "--text", *texts]) == 0
+    )
     return folder
 
 
-def train(command, folder):
-    """The one command that is not this program's, with what the page says of small encoders."""
-    recipe = folder / "reviews" / "reviews.yaml"
+def suit_small_models(recipe):
+    """What the page says of small encoders."""
     values = yaml.safe_load(recipe.read_text())
     values["optimization"] |= {"lr": [0.005], "max_epoch": 6}
     recipe.write_text(yaml.safe_dump(values))
+
+
+def train(command, folder):
+    """The one command that is not this program's."""
+    suit_small_models(folder / "reviews" / "reviews.yaml")
     program = Path(sys.executable).parent / command[0]
     done = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -109,6 +126,81 @@ def test_the_page_word_by_word(folder, monkeypatch, capsys):
     command = other.partition("    fairseq-musc ")[2].partition("\n\n")[0].replace("\\\n", " ")
     assert main([*shlex.split(command)[:-1], "again"]) == 0
     assert read_corpus("again", "T_tst", "ja").rows == read_corpus("corpora", "T_tst", "ja").rows
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """The folder of commands of a new environment with the wheel, and what a process in it is given.
+
+    What the wheel depends on lies where it lies for this process; nothing of the checkout is on the path, and no
+    link to it is followed: Python looks for ``.pth`` files in an environment's own folder alone.
+    """
+    source = tmp_path / "source"
+    for part in ("fairseq_musc", "criterions", "tasks", "configs", "hydra_plugins"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run([*pip, *wheel], check=True)
+    shutil.rmtree(source)
+    [wheel] = tmp_path.glob("fairseq_musc-*.whl")
+
+    made = tmp_path / "environment"
+    venv.create(made, with_pip=False, symlinks=True)
+    commands = made / "bin"
+    [own] = made.glob("lib/python*/site-packages")
+    borrowed = [folder for folder in (*site.getsitepackages(), *sys.path) if folder.endswith("site-packages")]
+    (own / "borrowed.pth").write_text("".join(f"{folder}\n" for folder in dict.fromkeys(borrowed)))
+    install = ["install", "--no-deps", "--no-index", "--ignore-installed", str(wheel)]
+    subprocess.run([*pip, "--python", str(commands / "python"), *install], check=True)
+    [program] = entry_points(group="console_scripts", name="fairseq-hydra-train")
+    script = f"#!{commands}/python\nfrom {program.module} import {program.attr}\n{program.attr}()\n"
+    (commands / program.name).write_text(script)
+    (commands / program.name).chmod(0o755)
+    values = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return commands, {**values, "PATH": f"{commands}:/usr/bin:/bin"}
+
+
+@pytest.mark.long
+def test_the_page_word_by_word_with_the_wheel_alone(environment, tmp_path):
+    commands, values = environment
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def run(*command):
+        done = subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True)
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr[-3000:]}"
+        return done.stdout.splitlines()
+
+    found = run(
+        f"{commands}/python", "-c", "import fairseq_musc, sys; print(fairseq_musc.__file__, *sys.path, sep='\\n')"
+    )
+    assert Path(found[0]).is_relative_to(commands.parent)
+    on_path = {Path(place).resolve() for place in found[1:] if place}
+    assert not {ROOT, *(path.resolve() for path in (ROOT / "build").glob("*"))} & on_path
+    write_reviews(folder / "reviews.csv")
+    write_parallel(folder / "parallel")
+    run(*("fairseq-musc", *tiny_arguments("parallel", "m2m_100")))
+    texts = ["parallel/en-de.tsv", "parallel/en-ja.tsv"]
+    run("fairseq-musc", "new-encoder", "--output", "bert-base-multilingual-cased", *SIZES, "--text", *texts)
+
+    page = (DOCS / "your-data.md").read_text(encoding="utf-8").partition("## Other files")[0]
+    followed = []
+    for command, shown in blocks(page):
+        printed = run(*shlex.split(command))
+        followed.append(command.split()[1])
+        if followed[-1] in ("init", "read"):
+            assert printed[: len(shown)] == shown
+        if followed[-1] == "init":
+            suit_small_models(folder / "reviews" / "reviews.yaml")
+        if followed[-1] == "report":
+            assert [line.split()[0] for line in printed if line] == [line.split()[0] for line in shown if line]
+    assert len(followed) == 9
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (folder / "classify.py").write_text(program, encoding="utf-8")
+    said = run("python", "classify.py")
+    assert [line.split()[0] for line in said] == ["positive", "negative"]
 
 
 @pytest.mark.long
