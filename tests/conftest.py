@@ -23,6 +23,23 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
+#: The files with the longest tests, longest first: begun early, none of them is what one process waits for at the end.
+LONGEST = (
+    "cls_real",
+    "whole_way",
+    "stopping",
+    "translate_train",
+    "grid",
+    "two_processes",
+    "translate_stalled",
+    "export",
+)
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
 
 class TinyWorld(NamedTuple):
     corpora: object

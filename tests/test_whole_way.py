@@ -1,4 +1,8 @@
-"""The commands of the README, in their order, as a user types them: from raw files to the table."""
+"""The commands of the README, in their order, as a user types them: from raw files to the table.
+
+Each script and each command that is not this program's is run as a process; a verb alone is run in this one, for every
+process takes seconds to import torch.
+"""
 
 import subprocess
 import sys
@@ -31,7 +35,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
+def test_from_raw_files_to_the_table(run, tmp_path, translator_folder, monkeypatch, capsys):
     """Three languages, one of them without spaces, and 37 rows to train on."""
     raw = tmp_path / "raw"
     counts = {"--train": 37, "--valid": 9, "--test": 13, "--parallel": 100}
@@ -45,7 +49,8 @@ def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
     fast = ["--beam", "1", "--max-len-b", "20", "--cpu"]
     run(SCRIPTS / "translate.sh", "corpora", translator_folder, *fast)
     (tmp_path / "corpora" / "S_tst_MT.ja.json").unlink()  # so that the last script finds something to do
-    run("fairseq-musc", "binarize", "--corpora", "corpora", "--data", "data-bin", "--tokenizer", "encoder")
+    monkeypatch.chdir(tmp_path)
+    assert main(["binarize", "--corpora", "corpora", "--data", "data-bin", "--tokenizer", "encoder"]) == 0
     log = run(
         "fairseq-hydra-train",
         "--config-name",
@@ -73,14 +78,18 @@ def test_from_raw_files_to_the_table(run, tmp_path, translator_folder):
     for path in predictions.glob("*_*.tsv"):
         assert path.read_bytes().count(b"\n") == 14
     assert "| Ens. |" in (predictions / "results.md").read_text()
-    page = run(
-        *("fairseq-musc", "page", "--predictions", predictions, "--corpora", "corpora", "--output", "report.html")
-    )
-    assert "1 run in 1 setting, 1 with a training log" in page
+    capsys.readouterr()
+    page = ["page", "--predictions", str(predictions), "--corpora", "corpora", "--output", "report.html"]
+    assert main(page) == 0
+    assert "1 run in 1 setting, 1 with a training log" in capsys.readouterr().out
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "L<sub>musc</sub>, MUSC" in text and "hydra_train.log" in text
-    again = run(SCRIPTS / "eval_translate_all.sh", checkpoint, "data-bin", "corpora", translator_folder, *fast)
-    assert again == table
+    made = (tmp_path / "corpora" / "S_tst_MT.ja.json").stat().st_mtime_ns
+    translate = ["translate", "--corpora", "corpora", "--translator", str(translator_folder), "--make", "S_tst_MT"]
+    assert main([*translate, *fast]) == 0
+    assert main(["binarize", "--corpora", "corpora", "--data", "data-bin", "--only", "T_tst", "S_tst_MT"]) == 0
+    assert (tmp_path / "corpora" / "S_tst_MT.ja.json").stat().st_mtime_ns == made
+    assert run(SCRIPTS / "eval_translate_all.sh", checkpoint, "data-bin") == table
 
 
 @pytest.mark.parametrize("script", ["eval_translate_all.sh", "pawsx_small.sh"])
