@@ -24,16 +24,7 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 #: The files with the longest tests, longest first: begun early, none of them is what one process waits for at the end.
-LONGEST = (
-    "cls_real",
-    "whole_way",
-    "stopping",
-    "translate_train",
-    "grid",
-    "two_processes",
-    "translate_stalled",
-    "export",
-)
+LONGEST = ("cls_real", "whole_way", "stopping", "translate_train", "grid", "two_processes", "translate_stalled")
 
 
 def pytest_collection_modifyitems(items):

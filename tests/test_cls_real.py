@@ -59,7 +59,10 @@ def parts(tmp_path_factory):
 
 pytestmark = [
     pytest.mark.shared,
-    pytest.mark.skipif(not (SHARED / "cls").is_dir(), reason="needs the real reviews of ../shared/data"),
+    pytest.mark.skipif(
+        not all((SHARED / name).is_dir() for name in ("cls", "flores", "parallel")),
+        reason="needs the real reviews and texts of ../shared/data",
+    ),
 ]
 
 
