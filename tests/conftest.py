@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import settings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# As in an activated environment: scripts start `fairseq-musc`, and a test may be started without one.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.
@@ -18,6 +22,14 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is 
 # A deadline for one example would measure who else uses the processor.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+#: The files with the longest tests, longest first: begun early, none of them is what one process waits for at the end.
+LONGEST = ("cls_real", "whole_way", "stopping", "translate_train", "grid", "two_processes", "translate_stalled")
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 
 class TinyWorld(NamedTuple):
