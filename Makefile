@@ -10,7 +10,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 # Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
 TESTERS ?= 2
-PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py whole_way.py)
+PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py whole_way.py \
+	damaged_files.py hostile_checkpoints.py recipes.py hostile_text.py)
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
@@ -30,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long promises fuzz check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +49,12 @@ test-long: venv  ## the tests that take minutes each
 
 promises: venv  ## tries to break what docs/promises.md promises, and prints its table (minutes)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
+
+# Inputs for each reader; recipes and command lines, which take longer, get a fiftieth and a tenth.
+FUZZ ?= 80000
+
+fuzz: venv  ## tries a million inputs on every reader, and prints how many (FUZZ=1000: so many a reader; hours)
+	@$(IN_VENV) FUZZ=$(FUZZ) pytest -o addopts="--strict-markers" -q --timeout 0 tests/test_hostile_text.py
 
 check: venv  ## lint, format, types
 	$(BIN)/ruff check .

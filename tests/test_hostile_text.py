@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
@@ -14,6 +15,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fairseq.dataclass.initialize import hydra_init
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.utils import get_args
+from hydra.core.plugins import Plugins
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,44 +36,50 @@ from fairseq_musc.files import write_json
 from fairseq_musc.literals import literal
 from fairseq_musc.models.new_encoder import read_texts
 from fairseq_musc.page.training_log import read_log
+from fairseq_musc.recipes import check_command
 from fairseq_musc.translate import documents
 from fairseq_musc.translate.chunks import WorkFolder
 from fairseq_musc.translate.parallel import read_parallel
 from fairseq_musc.translate.text_file import read_text_file
 
 #: Inputs for each reader.
-TIMES = int(os.environ.get("FUZZ", "150"))
+TIMES = int(os.environ.get("FUZZ", "60"))
 LABELS = {"0": "0", "1": "1", "-": None}
 logging.getLogger("fairseq_musc").setLevel(logging.ERROR)
 
 #: Pieces that mean something to a reader, among others.
 PIECES = (
-    *("id", "label", "text", "0", "1", "-", "NS", "7", "en", "de", "train", "\\", "\\t", "\\n", '"', '""', "'", "b'", "b'x'", ","),
-    *("{", "}", "[", "]", ":", '{"id": 1, "label": "0", "text": "a"}', '{"label": 0, "text": null}', "null", "1e999", "NaN"),
-    *("\r", "\x00", "\ufeff", "\u2028", "\x85", "é", "日本。", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")),
+    *("id", "label", "text", "0", "1", "-", "NS", "7", "en", "de", "train", "\\", "\\t", "\\n", '"', '""', "'", ","),
+    *("{", "}", "[", "]", ":", '{"id": 1, "label": "0", "text": "a"}', '{"label": 0, "text": null}', "null", "NaN"),
+    *("\r", "\x00", "\ufeff", "\u2028", "\x85", "é", "日本。", "\U0001f600", "b'", "b'x'", "1e999", "${oc.env:HOME}"),
     *("- a", "a: b", "&a", "*a", "!!python/object/apply:os.getcwd []", "<<: *a", "? ", "| ", "> ", "%YAML", "---"),
-    *("[x][train_inner][INFO] - {\"num_updates\": \"3\"}", "[x][train][INFO] - ", "num_updates=1", "loss=", "| loss 1.5", "__de__ 1"),
-    *("${oc.env:HOME}", "../", "/etc/passwd", "1" * 400, "9" * 5000, "((((", "-" * 50, "a. B", "Dr. X! Y?", " ", ". ", "！"),
-)  # fmt: skip
+    *('[x][train_inner][INFO] - {"num_updates": "3"}', "[x][train][INFO] - ", "num_updates=1", "loss=", "| loss 1.5"),
+    *("../", "/etc/passwd", "1" * 400, "9" * 5000, "((((", "-" * 50, "a. B", "Dr. X! Y?", " ", ". ", "！", "__de__ 1"),
+)
 cells = st.one_of(st.sampled_from(PIECES), st.text(max_size=6)).map(lambda text: text.encode("utf-8", "surrogatepass"))
 lines = st.lists(st.lists(cells, min_size=1, max_size=5).map(b"\t".join), max_size=6)
+HEADS = (b"", b"id\tlabel\ttext\n", b"id,label,text\n")
+ENDS = (b"", b"\n", b"\r\n")
 files = st.one_of(
     st.binary(max_size=60),
-    st.tuples(st.sampled_from([b"", b"id\tlabel\ttext\n", b"id,label,text\n"]), lines.map(b"\n".join), st.sampled_from([b"", b"\n", b"\r\n"])).map(b"".join),
+    st.tuples(st.sampled_from(HEADS), lines.map(b"\n".join), st.sampled_from(ENDS)).map(b"".join),
     lines.map(lambda rows: b"".join(b"%d\t0\t%s\n" % (i, row) for i, row in enumerate(rows))),
-)  # fmt: skip
+)
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(PIECES))
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner), max_leaves=6)  # fmt: skip
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner), max_leaves=6
+)
 
 
-def fuzz(*strategies):
-    """Tries a function with inputs; :class:`InputError` is one of its answers."""
+def fuzz(*strategies, slower=1):
+    """Tries a function with inputs, so many times fewer; :class:`InputError` is one of its answers."""
+    times = max(10, TIMES // slower)
 
     def decorated(function):
         def test(promise):
             tried = 0
 
-            @settings(max_examples=TIMES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=times, deadline=None, database=None, suppress_health_check=list(HealthCheck))
             @given(st.tuples(*strategies))
             def attempt(given_values):
                 nonlocal tried
@@ -77,7 +88,7 @@ def fuzz(*strategies):
                     function(Path(folder), *given_values)
 
             attempt()
-            assert tried >= min(TIMES, 100)
+            assert tried >= min(times, 10)
             promise("hostile text", function.__doc__.rstrip("."), tried)
 
         test.__doc__ = function.__doc__
@@ -207,7 +218,12 @@ texts = st.one_of(
 )
 
 
-@fuzz(st.lists(texts, max_size=4), st.sampled_from(["en", "de", "ja", "zh", "th", "xx"]), st.integers(1, 12), st.sampled_from(["none", "moses"]))  # fmt: skip
+@fuzz(
+    st.lists(texts, max_size=4),
+    st.sampled_from(["en", "de", "ja", "zh", "th", "xx"]),
+    st.integers(1, 12),
+    st.sampled_from(["none", "moses"]),
+)
 def test_splitting_and_joining(folder, given_texts, language, longest, normalise):
     """the splitter and joiner of sentences."""
     plan = documents.plan(
@@ -240,10 +256,26 @@ def test_parallel_text(folder, data, packed):
         list(read_texts(path))
     pairs, sources = read_parallel(folder, None, None)
     about = sources[path.name]
-    assert about["sentence_pairs"] + about["with_an_empty_side"] == lines_in(data) == len(pairs["en", "de"]) + about["with_an_empty_side"]  # fmt: skip
+    assert about["sentence_pairs"] + about["with_an_empty_side"] == lines_in(data)
+    assert len(pairs["en", "de"]) == about["sentence_pairs"]
 
 
-@fuzz(st.one_of(files, st.lists(st.tuples(st.sampled_from(["format", "input", "labels", "languages", "splits", "hold_out", "name", "delimiter", "text_column", "train_file"]), values)).map(lambda items: json.dumps(dict(items)).encode())))  # fmt: skip
+KEYS = (
+    "format",
+    "input",
+    "labels",
+    "languages",
+    "splits",
+    "hold_out",
+    "name",
+    "delimiter",
+    "text_column",
+    "train_file",
+)
+described = st.dictionaries(st.sampled_from(KEYS), values).map(lambda said: json.dumps(said).encode())
+
+
+@fuzz(st.one_of(files, described))
 def test_descriptions(folder, data):
     """YAML files that describe data."""
     (folder / "a.yaml").write_bytes(data)
@@ -272,21 +304,89 @@ def test_cells(folder, text):
     undone_bytes("b'" + text)
 
 
+store_schema = functools.cache(hydra_init)  # it takes a tenth of a second, and stays
+
+
+@functools.cache
+def search_path():
+    """Hydra's, with the installed recipes."""
+    import fairseq_musc.registration  # noqa: F401
+
+    Plugins.instance()
+    path = ConfigSearchPathImpl()
+    path.append("hydra", "pkg://hydra.conf")
+    path.append("fairseq-musc", f"file://{tempfile.mkdtemp()}")
+    return path
+
+
+parts = st.dictionaries(st.sampled_from(["task", "model", "hydra", "common", "defaults", "optimizer", "x"]), values)
+recipes = parts.map(lambda said: json.dumps({"criterion": {"_name": "musc"}, **said}).encode())
+
+
+@fuzz(
+    st.one_of(files, recipes),
+    st.lists(st.one_of(texts, st.sampled_from(["x=1", "+a.b=c", "~task", "a=[1,", "{"]))),
+    slower=50,
+)
+def test_recipes(folder, data, overrides):
+    """recipes."""
+    (folder / "musc_fuzz.yaml").write_bytes(data)
+    try:
+        arguments = get_args(["--config-dir", str(folder), "--config-name", "musc_fuzz", *overrides])
+    except SystemExit:
+        return  # an option that Hydra does not have
+    store_schema("musc_fuzz")
+    check_command(search_path(), arguments)
+
+
 HARMLESS = [verb for verb in VERBS if verb not in ("demo-data", "new-encoder", "train-translator", "user-dir")]
 
 
-@fuzz(st.sampled_from([*HARMLESS, "x", ""]), st.lists(st.one_of(st.sampled_from(["--help", "--predictions", "--output", "--corpora", "--data", "--checkpoint", "--languages", "--tables", "--bins", "--input", "--dataset", "--raw", "--format", "csv", "pawsx", "a", ".", "--save-dir", "0", "-1", "nan", "\ud800", "a\0b"]), st.text(max_size=4)), max_size=7))  # fmt: skip
+OPTIONS = (
+    *(
+        "--help",
+        "--predictions",
+        "--output",
+        "--corpora",
+        "--data",
+        "--checkpoint",
+        "--languages",
+        "--table",
+        "--input",
+    ),
+    *(
+        "--dataset",
+        "--raw",
+        "--format",
+        "csv",
+        "pawsx",
+        "a",
+        ".",
+        "--save-dir",
+        "0",
+        "-1",
+        "nan",
+        "\ud800",
+        "a\0b",
+        "--",
+    ),
+)
+words = st.lists(st.one_of(st.sampled_from(OPTIONS), st.text(max_size=4)), max_size=7)
+
+
+@fuzz(st.sampled_from([*HARMLESS, "x", ""]), words, slower=10)
 def test_command_lines(folder, verb, words):
     """command lines."""
     here = os.getcwd()
     os.chdir(folder)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            assert main([verb, *words]) in (0, 2)
+            status = main([verb, *words])
     except SystemExit as error:
-        assert error.code in (0, 2)
+        status = error.code
     finally:
         os.chdir(here)
+    assert status in (0, 2)
 
 
 @pytest.mark.parametrize("depth", [10, 100_000])

@@ -118,7 +118,20 @@ class Signature:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Signature:
-        """The signature that ``dataclasses.asdict`` took apart."""
+        """The signature that ``dataclasses.asdict`` took apart.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is none.
+        """
+        kinds: dict[str, type] = {
+            **dict.fromkeys(("dataset", "corpus", "language", "checkpoint", "checkpoint_sha256", "version"), str),
+            **{"update": int, "seed": int, "labels": list},
+            **{key: dict for key in ("members", "member_sha256", "settings") if key in values},
+        }
+        if wrong := [key for key, kind in kinds.items() if not isinstance(values[key], kind)]:
+            raise ValueError(f"its {wrong[0]} is {values[wrong[0]]!r}")
+        if not all(isinstance(label, str) for label in values["labels"]):
+            raise ValueError("its labels are not all texts")
         training = values.get("training")
         if training is not None:
             listed = {key: tuple(training[key]) for key in ("corpora", "translators")}
