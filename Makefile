@@ -30,7 +30,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long promises soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ test-long: venv  ## the tests that take minutes each
 
 promises: venv  ## tries to break what docs/promises.md promises, and prints its table (minutes)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
+
+soak: venv  ## a million rows the whole way, and the memory that each step held (half an hour)
+	@$(IN_VENV) pytest -m long tests/test_load.py
 
 check: venv  ## lint, format, types
 	$(BIN)/ruff check .
