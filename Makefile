@@ -50,7 +50,7 @@ promises: venv  ## tries to break what docs/promises.md promises, and prints its
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
 
 soak: venv  ## a million rows the whole way, and the memory that each step held (half an hour)
-	@$(IN_VENV) pytest -m long tests/test_load.py
+	@$(IN_VENV) pytest -o addopts="--strict-markers" -q tests/test_load.py
 
 check: venv  ## lint, format, types
 	$(BIN)/ruff check .
