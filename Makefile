@@ -31,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises fuzz check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long promises fuzz soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ FUZZ ?= 80000
 
 fuzz: venv  ## tries a million inputs on every reader, and prints how many (FUZZ=1000: so many a reader; hours)
 	@$(IN_VENV) FUZZ=$(FUZZ) pytest -o addopts="--strict-markers" -q --timeout 0 tests/test_hostile_text.py
+
+soak: venv  ## a million rows the whole way, and the memory that each step held (half an hour)
+	@$(IN_VENV) pytest -o addopts="--strict-markers" -q tests/test_load.py
 
 check: venv  ## lint, format, types
 	$(BIN)/ruff check .

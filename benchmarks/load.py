@@ -87,7 +87,18 @@ def whole_way(world: Path, rows: int) -> Iterator[Step]:
     overrides = ("task.data=data-bin", "model.pretrained=encoder", "optimization.max_update=2", "common.cpu=true")
     yield step("train", TRAIN, "--config-name", "musc_pawsx", *overrides, "checkpoint.save_dir=run")
     checkpoint = ("--checkpoint", "run/checkpoint_last.pt", "--data", "data-bin")
-    yield step("predict", VERB, "predict", *checkpoint, "--predictions", "run/predictions", "--languages", "de")
+    yield step(
+        "predict",
+        VERB,
+        "predict",
+        *checkpoint,
+        "--predictions",
+        "run/predictions",
+        "--languages",
+        "de",
+        "--batch-size",
+        "4000",
+    )
     predictions = ("--predictions", "run/predictions")
     yield step("ensemble", VERB, "ensemble", *predictions)
     yield step("report", VERB, "report", *predictions)
@@ -106,8 +117,8 @@ def write_raw_files(folder: Path, rows: int) -> None:
         with path.open("w", encoding="utf-8") as stream:
             stream.write("id\tsentence1\tsentence2\tlabel\n")
             for number in range(1, count + 1):
-                words = [f"w{word}" for word in rng.integers(0, 500, 20)]
-                stream.write(f"{number}\t{' '.join(words[:10])}\t{' '.join(words[10:])}\t{number % 2}\n")
+                words = [f"w{word}" for word in rng.integers(0, 500, 12)]
+                stream.write(f"{number}\t{' '.join(words[:6])}\t{' '.join(words[6:])}\t{number % 2}\n")
 
 
 def write_translations(corpora: Path) -> None:

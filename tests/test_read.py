@@ -12,6 +12,7 @@ from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import read_corpus
 from fairseq_musc.data.datasets import DATASETS
 from fairseq_musc.data.read import read_corpora
+from fairseq_musc.data.reading import check_raw_files
 from fairseq_musc.errors import InputError
 
 PAWSX = DATASETS["pawsx"]
@@ -269,3 +270,10 @@ def test_the_real_files():
     for corpus in corpora.values():
         texts = {text.strip() for row in corpus.rows for text in (row.text, row.text_pair)}
         assert not texts & {"NS", ""}
+
+
+def test_ids_and_labels_of_aligned_files_are_kept_once(raw):
+    reading = check_raw_files([raw], PAWSX, languages=["en", "de"])
+    english, german = next(plan for plan in reading.planned if plan.name == "T_tst").row_set.files.values()
+    assert len(german.rows) == 5
+    assert all(ours is theirs for ours, theirs in zip(german.rows, english.rows, strict=True))
