@@ -149,7 +149,11 @@ probe)
       --output "$results/probe"
   ;;
 calibration)
-  for folder in $(runs_of ${mt}_ce "$rows"); do fairseq-musc calibrate --predictions "$folder"; done
+  for seed in $seeds; do
+    folder=$out/runs/$rows/${mt}_ce_seed=$seed/predictions
+    fairseq-musc calibrate --predictions "$folder"
+    for ending in md tsv; do cp "$folder/calibration.$ending" "$results/calibration-seed=$seed.$ending"; done
+  done
   ;;
 weights)
   for seed in $seeds; do
