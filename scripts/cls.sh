@@ -11,7 +11,8 @@ usage: $0 CLS PARALLEL OUTPUT SIZE
   SIZE      tiny: a few reviews, to see that the joints hold; small: part of the reviews, on a CPU; full: all reviews
             of a domain, on a GPU
 environment: DOMAIN (books), TABLES (3 4 5; 2 can be among them; 3 draws Figure 1, too), SEEDS, JOBS (runs at a time),
-            TRANSLATOR (a folder that is there already), or MINUTES and PART of m2m_small.sh, which trains it
+            TRANSLATOR (a folder that is there already), or MINUTES and PART of m2m_small.sh, which trains it;
+            ENCODER (a folder that is there already, e.g. of encoder_small.sh)
 USAGE
   exit 2
 fi
@@ -49,12 +50,13 @@ esac
 
 translator=${TRANSLATOR:-$out/translator}
 [ -d "$translator" ] || LANGUAGES="en de fr ja" "$scripts/m2m_small.sh" "$parallel" - "$out" "$size"
-[ -d "$out/encoder" ] || fairseq-musc new-encoder --output "$out/encoder" "${encoder[@]}" \
+pretrained=${ENCODER:-$out/encoder}
+[ -d "$pretrained" ] || fairseq-musc new-encoder --output "$pretrained" "${encoder[@]}" \
     --text "$cls/$domain".train.*.tsv.gz "$parallel"/en-{de,fr,ja}.tsv.gz
 fairseq-musc read --dataset "cls_$domain" --input "$cls" --output "$out/corpora" "${read[@]}"
 "$scripts/translate.sh" "$out/corpora" "$translator" "${decoding[@]}"
 "$scripts/back_translate.sh" "$out/corpora" "$translator" "${decoding[@]}"
-fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder" --max-length "$length"
+fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$pretrained" --max-length "$length"
 tables=${TABLES-3 4 5}
 english=()
 if [[ " $tables " == *" 2 "* ]]; then
@@ -68,7 +70,7 @@ for table in $tables; do
   # shellcheck disable=SC2086  # the seeds are words
   fairseq-musc run-table --table "$table" --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
       --seeds $seeds --jobs "$jobs" $([ "$table" != 2 ] || printf '%s ' "${english[@]}") \
-      model.pretrained="$out/encoder" "${training[@]}"
+      model.pretrained="$pretrained" "${training[@]}"
 done
 if [[ " $tables " == *" 3 "* ]]; then
   fairseq-musc figure --predictions "$out/runs/S_trn+T_trn_MT_ce_seed=${seeds%% *}/predictions" --output "$out/figure"

@@ -20,7 +20,7 @@ USAGE
 fi
 vocab=$1 parallel=$2 out=$3 size=$4
 shift 4
-export TOKENIZERS_PARALLELISM=${TOKENIZERS_PARALLELISM:-true}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=${TOKENIZERS_PARALLELISM:-true}
 case $size in
 tiny)
   encoder=(--hidden-size 32 --layers 1 --heads 2 --intermediate-size 64 --max-positions 64)

@@ -168,11 +168,15 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path, encoder, counting, capsy
     assert {path for path in tmp_path.iterdir() if path.name != ".e.pretraining"} == there
 
 
+@pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.skipif(not VOCAB.exists(), reason="needs the vocabulary and the text of ../shared/data")
-def test_an_encoder_with_mberts_vocabulary_from_real_text(tmp_path):
+def test_an_encoder_of_real_text_by_the_script(tmp_path):
+    """With the first pieces of mBERT's vocabulary, which all take long to load."""
+    pieces = VOCAB.read_text(encoding="utf-8").split("\n")[:3000]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     done = subprocess.run(
-        [ROOT / "scripts" / "encoder_small.sh", VOCAB, SHARED / "parallel", tmp_path, "tiny"],
+        [ROOT / "scripts" / "encoder_small.sh", tmp_path / "vocab.txt", SHARED / "parallel", tmp_path, "tiny"],
         env={**os.environ, "LANGUAGES": "en ja", "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
@@ -181,6 +185,5 @@ def test_an_encoder_with_mberts_vocabulary_from_real_text(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     about = json.loads((tmp_path / "encoder" / "pretraining.json").read_text())
     assert about["texts"].keys() == {"en-ja.en", "en-ja.ja"}
-    assert about["held_out_loss"]["30"] < math.log(119547), "no better than any piece as likely as another"
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
-    assert tokenizer("Hello, my dog is cute").input_ids == [101, 31178, 117, 15127, 17835, 10124, 21610, 10112, 102]
+    assert about["held_out_loss"]["30"] < math.log(3000), "no better than any piece as likely as another"
+    assert AutoTokenizer.from_pretrained(tmp_path / "encoder").get_vocab() == {p: n for n, p in enumerate(pieces)}

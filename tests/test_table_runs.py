@@ -133,6 +133,25 @@ def test_table_7_is_taken_for_each_row_when_asked_for(world, tmp_path):
     assert len(notes) == 1 and "is a reading" in notes[0]
 
 
+def test_what_grids_have_picked_is_taken_for_each_row(world, tmp_path):
+    for terms in ("ce", "ce+sc", "ce+mu", "ce+sc+mu"):
+        (tmp_path / "grid" / terms).mkdir(parents=True)
+        overrides = ["task.data=elsewhere", "criterion.tau=7", "optimization.lr=[0.002]"]
+        overrides += ["criterion.lam=0.25"] if "sc" in terms else []
+        (tmp_path / "grid" / terms / "best.yaml").write_text(json.dumps({"overrides": overrides}))
+    options = ("--seeds", 1, "--hyperparameters", tmp_path / "grid")
+    with pytest.raises(InputError, match=r"ce\+mu\+sc\+musc/best.yaml cannot be read"):
+        planned(world, tmp_path / "runs", 5, *options)
+    for table, count in ((3, 1), (4, 2)):
+        runs, _ = planned(world, tmp_path / "runs", table, *options)
+        assert [run.cell.settings["optimization.lr"] for run in runs] == [[0.002]] * count
+    shutil.copytree(tmp_path / "grid" / "ce+sc", tmp_path / "grid" / "ce+mu+sc+musc")
+    runs, _ = planned(world, tmp_path / "runs", 5, *options)
+    found = [(run.cell.settings["optimization.lr"], run.cell.settings["criterion.lam"]) for run in runs]
+    assert found == [([0.002], 0.9), ([0.002], 0.25), ([0.002], 0.9), ([0.002], 0.25), ([0.002], 0.25)]
+    assert {run.cell.settings["criterion.tau"] for run in runs} == {0.3}
+
+
 def test_overrides_that_would_undo_the_table_are_refused_all_at_once(world, tmp_path):
     overrides = [
         "criterion.terms=ce",

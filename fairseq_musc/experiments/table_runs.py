@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from fairseq_musc.data.corpus import languages_of
 from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
@@ -112,9 +114,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--english-data", type=Path, metavar="FOLDER", help="the data-bin made with its tokenizer")
     parser.add_argument(
         "--hyperparameters",
-        choices=("recipe", "table7"),
         default="recipe",
-        help="lr and lambda of Table 5 and 9: the recipe's own in every row (default), or those of Table 7",
+        metavar="recipe|table7|FOLDER",
+        help="lr and lambda: the recipe's own in every row (default); those of Table 7; or what a grid has picked for "
+        "the row's loss, FOLDER/<terms>/best.yaml with e.g. ce+sc for the terms",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained, and what is done")
     add_training_arguments(parser)
@@ -185,7 +188,9 @@ def plan(arguments: argparse.Namespace) -> tuple[list[Run], list[str]]:
         overrides = [f"task.data={data}", *arguments.overrides, *trained.overrides()]
         if trained.english:
             overrides.append(f"model.pretrained={arguments.english_encoder}")
-        if arguments.hyperparameters == "table7":
+        if arguments.hyperparameters not in ("recipe", "table7"):
+            overrides += picked(Path(arguments.hyperparameters), trained.terms)
+        elif arguments.hyperparameters == "table7":
             found = tuned(dataset, rows, trained.terms)
             overrides.append(f"optimization.lr=[{found.lr}]")
             overrides += [] if found.lam is None else [f"criterion.lam={found.lam}"]
@@ -194,6 +199,24 @@ def plan(arguments: argparse.Namespace) -> tuple[list[Run], list[str]]:
             cell = recipe.cell(name, arguments.output / name, [*overrides, f"{SEED}={seed}"])
             runs.append(Run(cell, data, corpora))
     return runs, notes
+
+
+def picked(grids: Path, terms: str) -> list[str]:
+    """What the grid of a loss has picked, as overrides: the learning rate and, where it was varied or given, lambda.
+
+    Raises:
+        InputError: there is no such grid, or nothing was picked in it.
+    """
+    path = grids / terms / "best.yaml"
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))["overrides"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise InputError(
+            f"{path} cannot be read, so no grid has picked a learning rate for {terms}; --hyperparameters is recipe, "
+            f"table7, or a folder in which `fairseq-musc grid --output {grids / terms} ... criterion.terms={terms}` "
+            "has been given for the loss of every row"
+        ) from None
+    return [override for override in overrides if override.startswith(("optimization.lr=", "criterion.lam="))]
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

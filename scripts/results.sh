@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# One table of docs/results, or another part of it, from raw files to the table with its intervals: on CLS reviews or
+# PAWS-X, with an encoder and a translator that are there already. What is done is not done again, so the same command
+# goes on where it was stopped.
+set -euo pipefail
+if [ $# -ne 5 ]; then
+  cat >&2 <<USAGE
+usage: $0 PART SET RAW OUTPUT SIZE
+  PART    prepare: corpora, their translations, data-bins; every other part does it first if it is not done
+          grid: learning rate x lambda for each loss, picked on validation data; 3, 4 and 5 take what it picked
+          3, 4, 5: the table for each number of ROWS, and paired intervals for what it claims
+          figure, probe, calibration, weights: Figure 1, original against translated text, calibration errors, and the
+          ensemble's weight for each language, all of the runs of Table 3
+  SET     cls_books, cls_dvd, cls_music, or pawsx (no part 4: it has no original training text in other languages)
+  RAW     its raw files
+  SIZE    tiny: a few rows, to see that the joints hold; full: all of them, on a GPU
+environment: ENCODER, TRANSLATOR (folders; of encoder_small.sh and m2m_small.sh), ROWS (of training data: "all", or e.g.
+             "250 500 1000 all"), SEEDS (1 2 3 4 5), GRID_SEEDS (1 2), LRS, LAMS, JOBS (trainings at a time; 8),
+             EPOCHS, OPTIONS (further overrides of the recipe)
+writes OUTPUT/SET: corpora, data-bin*, grid, runs/ROWS, and results, which is what to read
+USAGE
+  exit 2
+fi
+part=$1 set=$2 raw=$3 out=$4/$2 size=$5
+scripts=$(dirname "$0")
+: "${ENCODER:?is to be the folder of an encoder}" "${TRANSLATOR:?is to be the folder of a translator}"
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
+rows=${ROWS:-all} results=$out/results
+case $size in
+tiny)
+  seeds=${SEEDS:-1 2} grid_seeds=${GRID_SEEDS:-1} jobs=${JOBS:-1} lrs=${LRS:-0.002} lams=${LAMS:-0.5} epochs=${EPOCHS:-1}
+  decoding=(--beam 1 --longest 60 --max-len-b 6)
+  limit=(--limit 20) hold_out=10 length=32 options=(common.cpu=true) probe=(--cpu)
+  ;;
+full)
+  seeds=${SEEDS:-1 2 3 4 5} grid_seeds=${GRID_SEEDS:-1 2} jobs=${JOBS:-8} lrs=${LRS:-5e-5 1e-4 3e-4}
+  lams=${LAMS:-0.1 0.5 0.9} epochs=${EPOCHS:-6}
+  decoding=(--beam 2 --longest 60 --max-len-a 1.3 --max-len-b 10 --batch-tokens 60000 --precision fp16)
+  limit=() hold_out=400 length=128 options=(model.precision=bfloat16) probe=()
+  ;;
+*)
+  echo "$0: SIZE is '$size'; it is tiny or full" >&2
+  exit 2
+  ;;
+esac
+case $set in
+cls_books | cls_dvd | cls_music) recipe=musc_marc reading=() ;;
+pawsx) recipe=musc_pawsx reading=(--train-file dev_2k --missing drop) ;;
+*)
+  echo "$0: SET is '$set'; it is cls_books, cls_dvd, cls_music or pawsx" >&2
+  exit 2
+  ;;
+esac
+# shellcheck disable=SC2206  # options are words
+options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
+
+data_of() { # the data-bin for a number of rows
+  [ "$1" = all ] && echo "$out/data-bin" || echo "$out/data-bin-$1"
+}
+
+runs_of() { # RUN ROWS: the folders of a run's seeds
+  local seed
+  for seed in $seeds; do printf '%s ' "$out/runs/$2/$1_seed=$seed/predictions"; done
+}
+
+prepare() {
+  local count
+  if [ ! -e "$out/corpora/.done" ]; then
+    fairseq-musc read --dataset "$set" --input "$raw" --output "$out/corpora" --hold-out "$hold_out" \
+        ${reading[@]+"${reading[@]}"} ${limit[@]+"${limit[@]}"}
+    "$scripts/translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    [ "$set" = pawsx ] || "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    touch "$out/corpora/.done"
+  fi
+  for count in $rows; do
+    fairseq-musc binarize --corpora "$out/corpora" --data "$(data_of "$count")" --tokenizer "$ENCODER" \
+        --max-length "$length" $([ "$count" = all ] || echo --train-rows "$count")
+  done
+}
+
+grid() { # lambda is nothing to losses without contrastive terms
+  local terms axis
+  for terms in ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc; do
+    axis="--lam $lams"
+    [[ $terms == *sc* ]] || axis=criterion.lam=0.5
+    # shellcheck disable=SC2086  # numbers are words
+    fairseq-musc grid --config-name "$recipe" --output "$out/grid/$terms" --lr $lrs --seeds $grid_seeds --jobs "$jobs" \
+        --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$terms"
+    mkdir -p "$results"
+    cp "$out/grid/$terms/grid.md" "$results/grid-$terms.md"
+  done
+}
+
+table() { # NUMBER: the trainings for each number of rows, and one table of all
+  local count
+  [ -e "$out/grid/ce+mu+sc+musc/best.yaml" ] || grid
+  for count in $rows; do
+    # shellcheck disable=SC2086  # seeds are words
+    fairseq-musc run-table --table "$1" --config-name "$recipe" --data "$(data_of "$count")" \
+        --output "$out/runs/$count" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
+    fairseq-musc report --table "$1" --predictions "$out/runs/$count" --output "$results/$count" --paper
+  done
+}
+
+compare() { # NAME ROWS FIRST SECOND CORPORA...: paired by seed, with its interval
+  local name=$1 count=$2 first=$3 second=$4
+  shift 4
+  # shellcheck disable=SC2046  # folders are words
+  fairseq-musc compare --first $(runs_of "$first" "$count") --second $(runs_of "$second" "$count") --corpora "$@" \
+      --output "$results/$count/$name"
+}
+
+mt=S_trn+T_trn_MT bt=S_trn+T_trn_BT original=S_trn+T_trn
+prepare
+case $part in
+prepare) ;;
+grid) grid ;;
+3)
+  table 3
+  for count in $rows; do
+    compare ens-t_tst "$count" ${mt}_ce ${mt}_ce Ens T_tst
+    compare ens-s_tst_mt "$count" ${mt}_ce ${mt}_ce Ens S_tst_MT
+  done
+  ;;
+4)
+  table 4
+  for count in $rows; do
+    compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT
+    compare bt-original-on-t_tst "$count" ${bt}_ce ${original}_ce T_tst
+  done
+  ;;
+5)
+  table 5
+  for count in $rows; do
+    for terms in ce+sc ce+mu ce+sc+mu ce+mu+sc+musc; do
+      compare "$terms-ce" "$count" "${mt}_$terms" ${mt}_ce Ens
+    done
+  done
+  ;;
+figure | probe | calibration | weights)
+  rows=${rows##* }
+  table 3
+  mkdir -p "$results"
+  ;;&
+figure) fairseq-musc figure --predictions "$out/runs/$rows/${mt}_ce_seed=${seeds%% *}/predictions" --output "$results" ;;
+probe)
+  fairseq-musc probe --encoder "$ENCODER" ${probe[@]+"${probe[@]}"} --data "$(data_of "$rows")" --original T_tst \
+      --translated S_tst_MT --checkpoint "$out/runs/$rows/${mt}_ce_seed=${seeds%% *}/checkpoints/checkpoint_best.pt" \
+      --output "$results/probe"
+  ;;
+calibration)
+  for seed in $seeds; do
+    folder=$out/runs/$rows/${mt}_ce_seed=$seed/predictions
+    fairseq-musc calibrate --predictions "$folder"
+    for ending in md tsv; do cp "$folder/calibration.$ending" "$results/calibration-seed=$seed.$ending"; done
+  done
+  ;;
+weights)
+  for seed in $seeds; do
+    run=$out/runs/$rows/${mt}_ce_seed=$seed
+    fairseq-musc predict --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$(data_of "$rows")" \
+        --predictions "$run/predictions" --corpora T_val S_val_MT ${probe[@]+"${probe[@]}"}
+    fairseq-musc ensemble --predictions "$run/predictions" --weight validation
+  done | tee "$results/weights.txt"
+  compare weights-half "$rows" ${mt}_ce ${mt}_ce Ens_w Ens
+  ;;
+*)
+  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
+  exit 2
+  ;;
+esac
