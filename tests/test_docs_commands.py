@@ -5,7 +5,6 @@ import ast
 import contextlib
 import importlib
 import io
-import logging
 import os
 import re
 import runpy
@@ -13,14 +12,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import traceback
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT, Block, blocks_in, every_block, words_of
 from doc_stage import PAGES
-from hydra.core.global_hydra import GlobalHydra
 from packaging.requirements import Requirement
 
 from fairseq_musc.cli import VERBS, main
@@ -191,16 +187,11 @@ def run(command, page, folder):
         "text": True,
         "env": {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONSAFEPATH": "1"},
     }
-    if in_process := re.match(
-        r"fairseq-musc |(?P<training>fairseq-hydra-train) |(?:python )?(?P<file>\w+/\w+\.py) ", command
-    ):
+    if in_process := re.match(r"fairseq-musc |(?:python )?(?P<file>\w+/\w+\.py) ", command):
         expanded = subprocess.run(f"printf '%s\\0' {command}", shell=True, check=True, **in_shell).stdout
         words = expanded.removeprefix("python\0").split("\0")[:-1]
         with contextlib.chdir(folder):
-            if in_process["training"]:
-                status = train_in_a_fork(words)
-            else:
-                status = run_file(words) if in_process["file"] else main(words[1:])
+            status = run_file(words) if in_process["file"] else main(words[1:])
         assert status == 0, shlex.join(words)
         return
     done = subprocess.run(command, shell=True, **in_shell)
@@ -216,36 +207,6 @@ def run_file(words):
         except SystemExit as ended:
             return ended.code or 0
     return 0
-
-
-def train_in_a_fork(words):
-    """Runs fairseq-hydra-train as it is installed, without importing torch and fairseq anew; returns the status."""
-    [program] = entry_points(group="console_scripts", name=words[0])
-    start = program.load()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            log = os.open("train.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-            sys.argv = words
-            logging.root.handlers.clear()  # which write to what pytest captures
-            GlobalHydra.instance().clear()
-            start()
-            status = 0
-        except SystemExit as ended:
-            status = ended.code or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    print(Path("train.log").read_text()[-3000:])
-    return status
 
 
 def run_page(page, hows, folder, request):

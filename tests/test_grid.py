@@ -26,7 +26,7 @@ from fairseq_musc.experiments import cells, processes
 from fairseq_musc.experiments.cells import Cell, Result, check_settings, collect, mend_checkpoints, quoted
 from fairseq_musc.experiments.grid import add_arguments, boxes, launch_command, make_plan, overrides_apart
 from fairseq_musc.experiments.processes import environments, held_alone, last_figure, train_cells
-from fairseq_musc.files import write_json
+from fairseq_musc.files import read_sealed_json, write_json, write_sealed_json
 
 PROGRAM = Path(sys.executable).with_name("fairseq-musc")
 SMALL = ["dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true", "checkpoint.save_interval_updates=5"]
@@ -348,7 +348,8 @@ def test_results_for_a_data_bin_that_has_changed_are_refused(world, tmp_path):
         mark_done(cell, 50)
     check_settings(list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values()))
     path = tmp_path / "bin" / "T_trn_MT.de.json"
-    path.write_text(path.read_text().replace('"source_sha256": "', '"source_sha256": "0'))
+    about = read_sealed_json(path)
+    write_sealed_json(path, {**about, "source_sha256": "0" + about["source_sha256"]})
     with pytest.raises(InputError, match=r"the data-bin has changed in T_trn_MT.de"):
         check_settings(list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values()))
 

@@ -45,7 +45,17 @@ from fairseq_musc.translate.text_file import read_text_file
 #: Inputs for each reader.
 TIMES = int(os.environ.get("FUZZ", "60"))
 LABELS = {"0": "0", "1": "1", "-": None}
-logging.getLogger("fairseq_musc").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    """Warnings about thousands of inputs are left out."""
+    logger = logging.getLogger("fairseq_musc")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(level)
+
 
 #: Pieces that mean something to a reader, among others.
 PIECES = (

@@ -11,6 +11,7 @@ from fairseq_musc.data.corpus import CORPORA
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import list_predictions, read_predictions
 from fairseq_musc.experiments.table_runs import ALGORITHMS, TABLES, add_arguments, overrides_apart, plan
+from fairseq_musc.files import write_sealed_json
 
 SMALL = ["dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true", "optimization.max_epoch=1"]
 
@@ -113,7 +114,7 @@ def test_table_7_is_taken_for_each_row_when_asked_for(world, tmp_path):
     data = tmp_path / "bin"
     data.mkdir()
     about = json.loads((world.data / "databin.json").read_text())
-    (data / "databin.json").write_text(json.dumps({**about, "dataset": "mldoc"}))
+    write_sealed_json(data / "databin.json", {**about, "dataset": "mldoc"})
     (data / "S_trn.en.json").write_text(json.dumps({"rows": 1000, "source_sha256": "0"}))
     runs, notes = planned(world._replace(data=data), tmp_path / "runs", 5, "--seeds", 1, "--hyperparameters", "table7")
     found = {

@@ -33,6 +33,7 @@ from transformers.utils import logging
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
 from fairseq_musc.progress import say, with_progress
+from fairseq_musc.safe_loading import NO_CODE
 
 #: Texts that are cut into pieces at once.
 AT_ONCE = 1000
@@ -280,7 +281,7 @@ def pretrain(
     Raises:
         InputError: the encoder is of another kind, or takes fewer pieces than a row has.
     """
-    config = AutoConfig.from_pretrained(encoder)
+    config = AutoConfig.from_pretrained(encoder, **NO_CODE)
     if config.model_type != "bert":
         raise InputError(f"{encoder} is a {config.model_type}; only encoders of type bert are pretrained here")
     if config.max_position_embeddings < options.max_length:
