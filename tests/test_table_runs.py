@@ -115,7 +115,8 @@ def test_table_7_is_taken_for_each_row_when_asked_for(world, tmp_path):
     data.mkdir()
     about = json.loads((world.data / "databin.json").read_text())
     write_sealed_json(data / "databin.json", {**about, "dataset": "mldoc"})
-    (data / "S_trn.en.json").write_text(json.dumps({"rows": 1000, "source_sha256": "0"}))
+    corpus = json.loads((world.data / "S_trn.en.json").read_text())
+    write_sealed_json(data / "S_trn.en.json", {**corpus, "rows": 1000})
     runs, notes = planned(world._replace(data=data), tmp_path / "runs", 5, "--seeds", 1, "--hyperparameters", "table7")
     found = {
         run.cell.settings["criterion.terms"]: (

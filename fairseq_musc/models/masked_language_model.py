@@ -289,7 +289,7 @@ def pretrain(
             f"{encoder} reads {config.max_position_embeddings} pieces at once, --max-length is {options.max_length}; "
             "give a smaller one, or new-encoder a larger --max-positions"
         )
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    tokenizer = AutoTokenizer.from_pretrained(encoder, **NO_CODE)
     special = sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
     rows = Rows(cut(tokenizer, training, options.max_length, "cut into pieces"), special, tokenizer.pad_token_id)
     kept = Rows(cut(tokenizer, held_out, options.max_length, "cut held-out texts"), special, tokenizer.pad_token_id)
@@ -302,7 +302,7 @@ def pretrain(
         say(f"there is a checkpoint of update {number_of(checkpoint)}")
     torch.manual_seed(options.seed)
     with quiet():
-        model = OfMaskedPieces.from_pretrained(checkpoint or encoder)
+        model = OfMaskedPieces.from_pretrained(checkpoint or encoder, **NO_CODE)
     clock = ByTheClock(stopping, before["seconds"], dict(before["held_out"]), options.save_every)
     updates = number_of(checkpoint) if checkpoint else 0
     clock.finished = clock.progress(updates) >= 1
@@ -393,7 +393,7 @@ def number_of(checkpoint: Path) -> int:
 def save(encoder: Path, model: OfMaskedPieces, tokenizer: Any, folder: Path) -> None:
     """Writes the encoder as ``AutoModel`` reads it, with the pooler that it came with, and its tokenizer."""
     with quiet():
-        whole = AutoModel.from_pretrained(encoder)
+        whole = AutoModel.from_pretrained(encoder, **NO_CODE)
         missing = whole.load_state_dict(model.bert.state_dict(), strict=False)
         assert not missing.unexpected_keys and all("pooler" in key for key in missing.missing_keys), missing
         whole.save_pretrained(folder)
