@@ -38,13 +38,11 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, sha256, write_json
 from fairseq_musc.models.new_encoder import read_texts
 from fairseq_musc.progress import say
+from fairseq_musc.unfinished import UNFINISHED, check_same
 from fairseq_musc.version import __version__
 
 #: The corpora of originals for training; the texts of all others are not for pretraining.
 TRAINING_CORPORA = ("S_trn", "T_trn")
-
-#: Exit status of a training that was stopped and can be gone on with.
-UNFINISHED = 3
 
 #: The options that decide what a checkpoint is; the texts and the encoder count by their checksums.
 SETTINGS = (
@@ -134,7 +132,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     work = arguments.output.parent / f".{arguments.output.name}.pretraining"
     with held_alone(work):
-        check_same(work, settings)
+        begin_or_go_on(work, settings)
         stopping = Stopping(
             updates=arguments.updates,
             seconds=None if arguments.minutes is None else 60 * arguments.minutes,
@@ -251,7 +249,7 @@ def digest_of(texts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def check_same(work: Path, settings: Mapping[str, Any]) -> None:
+def begin_or_go_on(work: Path, settings: Mapping[str, Any]) -> None:
     """Writes the settings of a training that begins; holds those of one that goes on against them.
 
     Raises:
@@ -260,15 +258,4 @@ def check_same(work: Path, settings: Mapping[str, Any]) -> None:
     path = work / "settings.json"
     if not path.exists():
         write_json(path, settings)
-    there = json.loads(path.read_text(encoding="utf-8"))
-    differing = [
-        f"{key} was {there.get(key)!r}, asked is {settings.get(key)!r}"
-        for key in {**there, **settings}
-        if there.get(key) != settings.get(key)
-    ]
-    if differing:
-        raise InputError.all_at_once(
-            f"a training that was begun with other settings lies in {work}; give its settings to go on with it, "
-            "remove it, or name another --output:",
-            differing,
-        )
+    check_same(json.loads(path.read_text(encoding="utf-8")), settings, work)

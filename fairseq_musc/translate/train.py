@@ -44,13 +44,11 @@ from fairseq_musc.translate.training import (
     updates_of,
 )
 from fairseq_musc.translate.vocabulary import binarize_pairs, train_sentencepiece, write_dictionaries
+from fairseq_musc.unfinished import UNFINISHED, check_same
 from fairseq_musc.version import __version__
 
 #: m2m_100's own limit on training sentences, in pieces.
 LONGEST_TRAINED = 250
-
-#: Exit status of a training that was stopped and can be gone on with.
-UNFINISHED = 3
 
 #: What training.json does not say of a command.
 NO_SETTINGS = ("parallel", "output", "from_translator", "stop_after", "finish", "stalled_after")
@@ -320,21 +318,6 @@ def prepare(
     about = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
     check_same(about["asked"], asked, folder.parent)
     return Prepared(folder, [*training], about)
-
-
-def check_same(there: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
-    """Raises :class:`InputError` with all that differs between what was begun in a folder and what is asked for."""
-    differing = [
-        f"{key} was {there.get(key)!r}, asked is {asked.get(key)!r}"
-        for key in {**there, **asked}
-        if there.get(key) != asked.get(key)
-    ]
-    if differing:
-        raise InputError.all_at_once(
-            f"a training that was begun with other settings lies in {folder}; give its settings to go on with it, "
-            "remove it, or name another --output:",
-            differing,
-        )
 
 
 def train(arguments: argparse.Namespace, prepared: Prepared, work: Path, end: float | None) -> list[Path]:
