@@ -7,8 +7,8 @@ Every process takes the recipe's whole batch (6 languages, 32 pairs each), so k 
 *local* and *gathered* are the two views that L_sc and L_musc can have of them: the rows of the own process
 (``criterion.gather=false``), or those of all, with gradients. The time is that between the log's lines of the first and
 of the last update that is counted, with loading, optimizer, all-reduce and logging, without validation. *efficiency* is
-the pairs/s of k processes over k times those of one. Makes its data in FOLDER/world (once), and writes FOLDER/processes.json
-and FOLDER/processes.md; the log of each run lies beside them.
+the pairs/s of k processes over k times those of one. Makes its data in FOLDER/world (once), and writes
+FOLDER/processes.json and FOLDER/processes.md; the log of each run lies beside them.
 """
 
 from __future__ import annotations
@@ -115,8 +115,10 @@ def time_processes(result: Result, world: Path, output: Path, updates: int, argu
     ]
     command = ["fairseq-hydra-train", "--config-name", "musc_pawsx", *overrides]
     if not on_gpu and result.processes > 1:  # fairseq starts as many processes as there are GPUs: here by hand
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={result.processes}",
-                   "--no-python", *command[:3], *overrides[:-1], "distributed_training.distributed_backend=gloo"]  # fmt: skip
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={result.processes}", "--no-python"),
+            *(*command[:3], *overrides[:-1], "distributed_training.distributed_backend=gloo"),
+        ]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     try:
         with log.open("w") as stream:
