@@ -239,6 +239,13 @@ def test_what_was_said_of_columns_is_not_guessed():
     assert guess_columns(values, said).said == {"text_column": "mine", "label_column": "label", "id_column": "id"}
 
 
+@pytest.mark.parametrize(("languages", "found"), [(["en", "de"], "id"), (["en", "en"], None)])
+def test_an_id_may_stand_once_in_each_language_and_split(languages, found):
+    values = {"text": TEXTS, "label": CLASSES, "id": [str(i // 2 % 10) for i in range(30)], "lang": languages * 15}
+    values["split"] = ["valid"] * 20 + ["test"] * 10
+    assert guess_columns(values, {}).said.get("id_column") == found
+
+
 def test_formats_delimiters_languages_and_rows_to_hold_out(tmp_path):
     assert [guess_format(name) for name in ("a.csv.gz", "A.TSV", "x.jsonl", "b.parquet", "c.xml", str(tmp_path))] == [
         "csv", "tsv", "jsonl", "parquet", None, None,
