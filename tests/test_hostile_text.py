@@ -1,6 +1,6 @@
 """Any bytes are read, or end in a clear error: no other exception, no row that is lost without a word.
 
-``make fuzz`` tries FUZZ inputs for each reader (100,000; here a few) and prints how many there were.
+Here each reader gets a few inputs; ``make fuzz`` tries a million, in many processes (``tests/fuzz.py``).
 """
 
 import contextlib
@@ -12,14 +12,13 @@ import json
 import logging
 import os
 import tempfile
-from pathlib import Path
 
 import pytest
 from fairseq.dataclass.initialize import hydra_init
+from fuzzing import fuzz
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.utils import get_args
 from hydra.core.plugins import Plugins
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairseq_musc.cli import VERBS, main
@@ -42,8 +41,6 @@ from fairseq_musc.translate.chunks import WorkFolder
 from fairseq_musc.translate.parallel import read_parallel
 from fairseq_musc.translate.text_file import read_text_file
 
-#: Inputs for each reader.
-TIMES = int(os.environ.get("FUZZ", "60"))
 LABELS = {"0": "0", "1": "1", "-": None}
 
 
@@ -79,36 +76,6 @@ scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.tex
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner), max_leaves=6
 )
-
-
-def fuzz(*strategies, slower=1):
-    """Tries a function with inputs, so many times fewer; :class:`InputError` is one of its answers."""
-    times = max(10, TIMES // slower)
-
-    def decorated(function):
-        def test(promise):
-            tried = 0
-
-            @settings(max_examples=times, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            @given(st.tuples(*strategies))
-            def attempt(given_values):
-                nonlocal tried
-                tried += 1
-                with contextlib.suppress(InputError), tempfile.TemporaryDirectory(dir=SHM) as folder:
-                    function(Path(folder), *given_values)
-
-            attempt()
-            assert tried >= min(times, 10)
-            promise("hostile text", function.__doc__.rstrip("."), tried)
-
-        test.__doc__ = function.__doc__
-        return test
-
-    return decorated
-
-
-#: Where files cost least.
-SHM = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 def lines_in(data):
