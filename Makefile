@@ -31,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises fuzz soak check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long test-gpu promises fuzz soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ test: venv  ## the test suite, in two processes (TESTERS=1: in one)
 
 test-long: venv  ## the tests that take minutes each
 	@$(IN_VENV) pytest -m long
+
+test-gpu: venv  ## what holds on GPUs alone, and the kernels (a minute; skipped without a GPU)
+	@$(IN_VENV) pytest -m "not long" tests/test_gpu.py tests/test_triton_attention.py tests/test_triton_kernels.py
 
 promises: venv  ## tries to break what docs/promises.md promises, and prints its table (minutes)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
