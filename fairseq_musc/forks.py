@@ -42,7 +42,7 @@ def end_at_once() -> None:
     """
     loading = torch_dataloader._MultiProcessingDataLoaderIter
     if not hasattr(loading._shutdown_workers, "__wrapped__"):
-        loading._shutdown_workers = _ending_workers_first(loading._shutdown_workers)  # type: ignore[method-assign]
+        loading._shutdown_workers = _ending_workers_first(loading._shutdown_workers)  # type: ignore[assignment, method-assign]
 
 
 def _ending_workers_first(shutdown: Callable[[Any], None]) -> Callable[[Any], None]:
