@@ -206,7 +206,7 @@ def own_data(values: Mapping[str, Any], where: str) -> OwnData:
     problems, clean = [], {}
     for key, value in values.items():
         if key not in hints:
-            near = get_close_matches(key, hints, n=1)
+            near = get_close_matches(str(key), hints, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
             problems.append(f"there is no key {key!r}; {meant}there are {', '.join(hints)}")
         elif value is not None:

@@ -1,0 +1,74 @@
+"""What holds on GPUs: a training that is killed goes on, ranks over NCCL gather, kernels are right; ``make test-gpu``.
+
+Each is a program of its own (``gpu_runs.py``). The first two are done on the CPU as well, which shows that the programs
+themselves are right where there is no GPU.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = Path(__file__).with_name("gpu_runs.py")
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
+on_a_gpu = pytest.param(
+    "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not GPUS, reason="there is no GPU with CUDA here")]
+)
+on_the_cpu = pytest.param("cpu", marks=pytest.mark.long)
+#: To which a training that went on must be equal if it is not bit for bit; relative to the largest of a tensor.
+ROUNDING = 1e-6
+
+
+def result_of(name, folder, device):
+    """What the program found."""
+    paths = os.pathsep.join(dict.fromkeys([str(PROGRAM.parent), *filter(None, sys.path)]))
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, PROGRAM, name, folder, device],
+        env={**environment, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    print(done.stdout.splitlines()[-1], done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("device", [on_a_gpu, on_the_cpu])
+def test_a_training_that_is_killed_three_times_ends_as_one_that_was_not(tmp_path, device, promise):
+    found = result_of("killed_and_resumed", tmp_path, device)
+    assert len(found["kills"]) == 3 and found["updates"] == 30
+    # Bit for bit; or, where a kernel has no deterministic form, to rounding.
+    same = not found["differences"]
+    place = {"cuda": "1 GPU", "cpu": "1 CPU, as on a GPU"}[device]
+    how = "bit for bit" if same else f"to {found['furthest']:.0e}"
+    promise("kill and resume", f"SIGKILL {', '.join(sorted(found['kills']))}; {place}, {how}", len(found["kills"]))
+    assert same or (device == "cuda" and found["warn_only"] and found["furthest"] <= ROUNDING), found
+
+
+@pytest.mark.parametrize("device", [on_a_gpu, on_the_cpu])
+def test_gathered_ranks_equal_one_process_on_the_joined_batch(tmp_path, device, promise):
+    """On one GPU, one rank, which shows no more than that NCCL's collective calls are made as they must be."""
+    found = result_of("gathered", tmp_path, device)
+    for each in found["results"]:
+        assert each["backend"] == {"cuda": "nccl", "cpu": "gloo"}[device]
+        assert each["losses"] < 1e-5 and each["gradients"] < 1e-4, each
+    ranks = found["ranks"]
+    harm = f"{ranks} rank{'s' * (ranks > 1)} against one process on the joined batch, {each['backend']}"
+    promise("many processes", harm, len(found["results"]))
+    if device == "cuda" and ranks == 1:
+        pytest.skip("two GPUs are needed for two ranks over NCCL; one rank was right")
+
+
+@pytest.mark.parametrize("device", [on_a_gpu])
+def test_kernels_are_right_on_the_gpu_itself(tmp_path, device, promise):
+    pytest.importorskip("triton")
+    right = result_of("kernels", tmp_path, device)["right"]
+    assert len(right) == 1 + 3 + 3 + 3, right
+    promise("kernels", "values, gradients and dropout against plain torch on a GPU", len(right))
