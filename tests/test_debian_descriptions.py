@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import itertools
 import lzma
+import os
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import pytest
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import read_corpus
+
+pytest_plugins = ["translator_fixture"]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "debian_descriptions.py"
 spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
@@ -182,3 +186,31 @@ def test_init_and_read_take_it_as_it_is(lists, tmp_path, capsys, monkeypatch):
     labels = {row["id"]: row["section"] for row in rows}
     assert [(row.id, row.label) for row in corpus.rows] == [(each, labels[each]) for each in ids(rows, "test")]
     assert not [*Path("corpora").glob("T_trn.*")]
+
+
+@pytest.mark.long
+def test_a_set_that_init_has_described_goes_the_whole_way_to_table_3(lists, tmp_path, translator_folder):
+    """Some minutes: translations, 5 trainings of a grid and one of the table."""
+    made(lists, tmp_path)
+    assert main(["init", "--input", f"{tmp_path}/new/debian.csv", "--aligned", "--output", f"{tmp_path}/debian"]) == 0
+    sizes = "--vocab-size 200 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64"
+    made_of = ["--output", str(tmp_path / "encoder"), "--text", str(tmp_path / "new" / "debian.csv")]
+    assert main(["new-encoder", *made_of, *sizes.split()]) == 0
+    done = subprocess.run(
+        [SCRIPT.parent / "results.sh", "3", "debian", tmp_path / "debian", tmp_path / "results", "tiny"],
+        env={
+            **os.environ,
+            "ENCODER": str(tmp_path / "encoder"),
+            "TRANSLATOR": str(translator_folder),
+            "SEEDS": "1",
+            "OMP_NUM_THREADS": "2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = tmp_path / "results" / "debian" / "results" / "all"
+    assert "- test rows: 12\n" in (results / "table3.md").read_text(encoding="utf-8")
+    assert "ids were drawn" in (results / "ens-t_tst.md").read_text(encoding="utf-8")
+    assert not [*(tmp_path / "results" / "debian" / "corpora").glob("T_trn_BT.*")]
