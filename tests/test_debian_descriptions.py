@@ -1,10 +1,14 @@
 """scripts/debian_descriptions.py on made-up stanzas, and what ``init`` and ``read`` make of what it writes."""
 
+import bz2
 import csv
 import gzip
 import hashlib
 import importlib.util
+import itertools
 import lzma
+import os
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +16,8 @@ import pytest
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import read_corpus
+
+pytest_plugins = ["translator_fixture"]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "debian_descriptions.py"
 spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
@@ -26,8 +32,9 @@ LONG = "The same words stand in two packages, which nobody could tell apart by w
 class Lists:
     """Lists of apt that are being made up."""
 
-    def __init__(self):
-        self.stanzas = {name: [] for name in ("Packages", "Translation-en", "Translation-de", "Translation-ja")}
+    def __init__(self, *languages):
+        self.languages = languages
+        self.stanzas = {name: [] for name in ("Packages", *(f"Translation-{xx}" for xx in ("en", *languages)))}
 
     def add(self, name, section, english=None, source=None, **translations):
         english = english or f"what {name} is\n It does {name}."
@@ -42,16 +49,29 @@ class Lists:
             )
 
     def add_everywhere(self, name, section, **how):
-        self.add(name, section, **{"de": f"was {name} ist\n Es tut {name}.", "ja": f"{name} とは", **how})
+        translations = {xx: f"{name} in {xx}\n The {xx} of {name}." for xx in self.languages}
+        self.add(name, section, **{**translations, **how})
 
     def write(self, folder):
+        """In the forms that lists come in, each under one of them."""
         folder.mkdir()
-        (folder / "deb_dists_x_Packages").write_text("\n".join(self.stanzas["Packages"]))
-        with gzip.open(folder / "deb_Translation-en.gz", "wt", encoding="utf-8") as stream:
-            stream.write("\n".join(self.stanzas["Translation-en"]))
-        with lzma.open(folder / "Translation-de.xz", "wt", encoding="utf-8") as stream:
-            stream.write("\n".join(self.stanzas["Translation-de"]))
-        (folder / "Translation-ja").write_text("\n".join(self.stanzas["Translation-ja"]), encoding="utf-8")
+        forms = {"Packages": ("", open)} | dict(zip(list(self.stanzas)[1:], itertools.cycle(FORMS), strict=False))
+        for name, (ending, opener) in forms.items():
+            with opener(folder / f"deb_{name}{ending}", "wt", encoding="utf-8") as stream:
+                stream.write("\n".join(self.stanzas[name]))
+
+
+FORMS = ((".gz", gzip.open), (".xz", lzma.open), ("", open), (".bz2", bz2.open))
+
+
+def made_up(lists):
+    """Eight packages of each of two sections in all languages, ten in English alone."""
+    for section in ("games", "mail"):
+        for i in range(8):
+            lists.add_everywhere(f"{section}{i}", section if i else f"contrib/{section}")
+        for i in range(10):
+            lists.add(f"en-{section}{i}", section)
+    return lists
 
 
 def made(lists, tmp_path, *options):
@@ -69,14 +89,7 @@ def ids(rows, split, language="en"):
 
 @pytest.fixture
 def lists():
-    """Eight packages of each of two sections in all languages, ten in English alone."""
-    lists = Lists()
-    for section in ("games", "mail"):
-        for i in range(8):
-            lists.add_everywhere(f"{section}{i}", section if i else f"contrib/{section}")
-        for i in range(10):
-            lists.add(f"en-{section}{i}", section)
-    return lists
+    return made_up(Lists("de", "ja"))
 
 
 def test_lines_become_paragraphs_and_lists():
@@ -98,7 +111,7 @@ def test_rows_of_three_splits(lists, tmp_path, capsys):
     for split in ("valid", "test"):
         assert ids(rows, split) == ids(rows, split, "de") == ids(rows, split, "ja")
     [text] = [row["text"] for row in rows if (row["id"], row["language"]) == ("games3", "de")]
-    assert text == "was games3 ist\n\nEs tut games3."
+    assert text == "games3 in de\n\nThe de of games3."
     printed = capsys.readouterr().out
     assert "36 packages of 2 sections" in printed
     assert "6 of train beyond 7 of a section" in printed
@@ -155,8 +168,8 @@ def test_what_is_wrong_with_the_lists_is_said(lists, tmp_path, capsys):
     assert "no rows for test, valid, train" in capsys.readouterr().err
     (tmp_path / "lists" / "deb_security_Packages.lz4").write_bytes(b"not LZ4")
     assert script.main([*there, "--languages", "de"]) == 2
-    assert "got deb_dists_x_Packages, deb_security_Packages.lz4" in capsys.readouterr().err
-    (tmp_path / "lists" / "deb_dists_x_Packages").unlink()
+    assert "got deb_Packages, deb_security_Packages.lz4" in capsys.readouterr().err
+    (tmp_path / "lists" / "deb_Packages").unlink()
     assert script.main([*there, "--languages", "de"]) == 2
     assert "deb_security_Packages.lz4" in capsys.readouterr().err
     assert not (tmp_path / "debian.csv").exists()
@@ -173,3 +186,31 @@ def test_init_and_read_take_it_as_it_is(lists, tmp_path, capsys, monkeypatch):
     labels = {row["id"]: row["section"] for row in rows}
     assert [(row.id, row.label) for row in corpus.rows] == [(each, labels[each]) for each in ids(rows, "test")]
     assert not [*Path("corpora").glob("T_trn.*")]
+
+
+@pytest.mark.long
+def test_a_set_that_init_has_described_goes_the_whole_way_to_table_3(lists, tmp_path, translator_folder):
+    """Some minutes: translations, 5 trainings of a grid and one of the table."""
+    made(lists, tmp_path)
+    assert main(["init", "--input", f"{tmp_path}/new/debian.csv", "--aligned", "--output", f"{tmp_path}/debian"]) == 0
+    sizes = "--vocab-size 200 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64"
+    made_of = ["--output", str(tmp_path / "encoder"), "--text", str(tmp_path / "new" / "debian.csv")]
+    assert main(["new-encoder", *made_of, *sizes.split()]) == 0
+    done = subprocess.run(
+        [SCRIPT.parent / "results.sh", "3", "debian", tmp_path / "debian", tmp_path / "results", "tiny"],
+        env={
+            **os.environ,
+            "ENCODER": str(tmp_path / "encoder"),
+            "TRANSLATOR": str(translator_folder),
+            "SEEDS": "1",
+            "OMP_NUM_THREADS": "2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = tmp_path / "results" / "debian" / "results" / "all"
+    assert "- test rows: 12\n" in (results / "table3.md").read_text(encoding="utf-8")
+    assert "ids were drawn" in (results / "ens-t_tst.md").read_text(encoding="utf-8")
+    assert not [*(tmp_path / "results" / "debian" / "corpora").glob("T_trn_BT.*")]
