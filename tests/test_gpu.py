@@ -72,3 +72,29 @@ def test_kernels_are_right_on_the_gpu_itself(tmp_path, device, promise):
     right = result_of("kernels", tmp_path, device)["right"]
     assert len(right) == 1 + 3 + 3 + 3, right
     promise("kernels", "values, gradients and dropout against plain torch on a GPU", len(right))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPUS, reason="there is no GPU with CUDA here")
+def test_the_kernels_of_translation_are_right_on_the_gpu_itself(promise):
+    pytest.importorskip("triton")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "attention or adding or best_words",
+    ]
+    done = subprocess.run(
+        [*command, PROGRAM.with_name("interpreted_kernels.py")],
+        env={**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert "11 passed" in done.stdout
+    promise("kernels", "those of translation against plain torch on a GPU", 11)
