@@ -31,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long test-gpu promises fuzz soak check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long test-gpu promises fuzz fuzz-bytes soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ FUZZ_OUTPUT ?= .cache/fuzz.json
 fuzz: venv  ## tries a million inputs on the readers, on all cores, and prints how many (FUZZERS=4 FUZZ_SECONDS=600: less)
 	@$(IN_VENV) python tests/fuzz.py --processes $(FUZZERS) $(if $(FUZZ_INPUTS),--inputs $(FUZZ_INPUTS)) \
 		$(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) --output $(FUZZ_OUTPUT)
+
+fuzz-bytes: venv  ## the same on the readers that take any bytes, led by coverage; needs `pip install atheris==3.0.0`
+	@$(IN_VENV) python tests/fuzz_bytes.py --processes $(FUZZERS) --seconds $(or $(FUZZ_SECONDS),600)
 
 soak: venv  ## a million rows the whole way, and the memory that each step held (half an hour)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q tests/test_load.py
