@@ -162,7 +162,7 @@ def gathered(folder):
             if pid == 0:
                 gather_as(rank, parts, alone, batches, folder / f"{number}.store", output)
             started.append(pid)
-        assert killed.statuses(started, timeout=60) == [0] * ranks
+        assert killed.statuses(started, timeout=200) == [0] * ranks
         results.append({"packed": packed == "true", **json.loads(output.read_text())})
     return {"ranks": ranks, "results": results}
 
@@ -204,19 +204,23 @@ def kernels(folder):
     """Every kernel of training on the GPU itself, held to plain torch there as before a training."""
     from fairseq_musc.models import attention, packed
 
-    device, made = torch.device(DEVICE), []
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        for name in attention.KERNELS if DEVICE == "cuda" else []:
-            if dtype == torch.float32 and name not in attention.FOR_SINGLE_PRECISION:
-                continue
-            torch.manual_seed(0)
-            attention.check(attention.KERNELS[name](), device, dtype, 12, 64)
-            made.append(f"{name} {dtype}")
+    device, right, wrong = torch.device(DEVICE), [], {}
+
+    def look(name, check, *arguments):
         torch.manual_seed(0)
-        if DEVICE == "cuda":
-            packed.check_fused(packed.fused_behind_attention, device, dtype, 768)
-            made.append(f"fused {dtype}")
-    return {"right": made}
+        try:
+            check(*arguments)
+        except Exception as error:
+            wrong[name] = repr(error)[:500]
+        else:
+            right.append(name)
+
+    for dtype in (torch.float32, torch.float16, torch.bfloat16) if DEVICE == "cuda" else ():
+        for name, kernel in attention.KERNELS.items():
+            if dtype != torch.float32 or name in attention.FOR_SINGLE_PRECISION:
+                look(f"{name} {dtype}", lambda *rest, of=kernel: attention.check(of(), *rest), device, dtype, 12, 64)
+        look(f"fused {dtype}", packed.check_fused, packed.fused_behind_attention, device, dtype, 768)
+    return {"right": right, "wrong": wrong}
 
 
 if __name__ == "__main__":

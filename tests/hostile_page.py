@@ -38,23 +38,24 @@ ROWS = 3 * len(PAYLOADS)
 class Payloads:
     """Hands them out, each time with another number, and remembers for what."""
 
-    def __init__(self):
+    def __init__(self, texts):
+        self.texts = texts
         self.given = {}
         """text -> what it stands for."""
 
     def take(self, what, place):
         """The payload of that place, in turn, as the text of what is named."""
-        text = PAYLOADS[place % len(PAYLOADS)].replace("NNN", str(1000 + len(self.given)))
+        text = self.texts[place % len(self.texts)].replace("NNN", str(1000 + len(self.given)))
         self.given[text] = what
         return text
 
 
-def write_hostile(root, number, settings=1):
+def write_hostile(root, number, settings=1, payloads=PAYLOADS):
     """Corpora, predictions and logs of so many settings on one data set; ``number`` says which payloads stand where.
 
     Returns the folders of corpora and of predictions, and what was handed out.
     """
-    payloads = Payloads()
+    payloads = Payloads(payloads)
     take = payloads.take
     labels = tuple(take("label", 3 * number + at) for at in range(3))
     languages = ("en", *(take("language", IN_NAMES[(2 * number + at) % len(IN_NAMES)]) for at in range(2)))
@@ -116,7 +117,11 @@ def write_run(root, number, terms, take, labels, languages, ids, dataset):
 
 def write_log(path, training):
     """A log whose lines have hostile names among those that are read."""
-    config = {"model": {"pretrained": training.encoder}, "criterion": {"terms": training.terms, "lam": training.lam}}
+    config = {
+        "_name": None,
+        "model": {"pretrained": training.encoder},
+        "criterion": {"terms": training.terms, "lam": training.lam},
+    }
     config = {**config, "task": {"train_corpora": list(training.corpora)}, "optimization": {"lr": [training.lr]}}
     config["common"] = {"seed": 1}
     lines = [f"[x][fairseq_cli.train][INFO] - {config}"]

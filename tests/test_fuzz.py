@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).with_name("fuzz.py")
+BYTES = FUZZ.with_name("fuzz_bytes.py")
 #: In place of the readers that we have: each does something else that it must not.
 BAD = """
 import os, runpy, signal, sys, time
@@ -80,3 +81,14 @@ def test_it_finds_what_raises_what_hangs_and_what_ends_the_process(tmp_path):
         assert number > 900
     assert all("in hangs" in each for each in said["hangs"]), "it says where"
     assert "KeyError: 7" in done.stderr
+
+
+def test_bytes_are_counted_too(tmp_path):
+    pytest.importorskip("atheris", reason="pip install atheris==3.0.0")
+    command = [sys.executable, BYTES, "--processes", "1", "--seconds", "5", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tried = {
+        line.split("|")[1].strip(): int(line.split("|")[2].replace(",", "")) for line in done.stdout.splitlines()[2:14]
+    }
+    assert len(tried) == 12 and all(tried.values()) and tried["total"] > 500

@@ -150,22 +150,24 @@ def lines_in(data):
     return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
 
 
-RAW = (
-    b'id\tlabel\ttext\n1\t0\ta b\n2\t1\tc "d" e\n3\t-\tf\n',
-    b"1\t0\ta b\n2\t1\tc\n",
-    b"0\ta b\n1\tb'c\\xc3\\xa9'\n",
-    b'{"id": 1, "label": "0", "text": "a \\u00e9"}\n{"id": "2", "label": "1", "text": "b"}\n',
-    b'id,label,text\n1,0,"a, b"\n2,1,"c ""d""\ne"\n',
-)
+LINES = b'{"id": 1, "label": "0", "text": "a \\u00e9"}\n{"id": "2", "label": "1", "text": "b"}\n'
+SHEET = b'id\tlabel\ttext\n1\t0\ta b\n2\t1\tc "d" e\n3\t-\tf\n'
+RAW = {
+    **{"header_tsv": SHEET, "tsv": b"1\t0\ta b\n2\t1\tc\n", "label_text": b"0\ta b\n1\tb'c\\xc3\\xa9'\n"},
+    **{"json_lines": LINES},
+}
 
 
-@fuzz(
-    st.one_of(files, like(*RAW)),
-    st.sampled_from(["header_tsv", "tsv", "label_text", "json_lines"]),
-    st.booleans(),
-)
-def test_raw_files(folder, data, name, may_be_wrong):
+def formats(wholes):
+    """The name of a format and a file: one that is like a whole one of it, or any."""
+    fitting = [st.tuples(st.just(name), like(data)) for name, data in wholes.items()]
+    return st.one_of(*fitting, st.tuples(st.sampled_from([*wholes]), st.one_of(files, like(*wholes.values()))))
+
+
+@fuzz(formats(RAW), st.booleans())
+def test_raw_files(folder, given_file, may_be_wrong):
     """the readers of raw files as they are published."""
+    name, data = given_file
     columns = Columns(None if name == "label_text" else "id", "label", "text")
     header = ("id", "label", "text") if name == "tsv" else ()
     layout = Layout(name, columns, header=header, may_be_wrong=may_be_wrong)
@@ -175,6 +177,10 @@ def test_raw_files(folder, data, name, may_be_wrong):
     assert kept == lines_in(data) - (name == "header_tsv"), table
 
 
+TABLE_OF_ONES_OWN = b'id,label,text\n1,0,"a, b"\n2,1,"c ""d""\ne"\n'
+
+
+@functools.cache
 def parquet():
     """A small file of Parquet; what says that it is one if there is nothing to write it with."""
     with contextlib.suppress(ImportError):
@@ -189,12 +195,13 @@ def parquet():
 
 
 @fuzz(
-    st.one_of(files, like(*RAW, parquet())),
-    st.sampled_from(["csv", "tsv", "jsonl", "parquet"]),
+    # Not before it is drawn from: pyarrow starts threads, which a process that forks is better without.
+    st.deferred(lambda: formats({"csv": TABLE_OF_ONES_OWN, "tsv": SHEET, "jsonl": LINES, "parquet": parquet()})),
     st.sampled_from(["", ".gz", ".gz cut"]),
 )
-def test_records(folder, data, name, packed):
+def test_records(folder, given_file, packed):
     """the readers of data of one's own."""
+    name, data = given_file
     path = folder / f"a.{name}{packed[:3]}"
     path.write_bytes(gzip.compress(data)[: -9 if "cut" in packed else None] if packed else data)
     raw = RawFile(path, path.name, "en", Layout(name, Columns("id", "label", "text"), records=True))
@@ -281,7 +288,7 @@ def test_signatures(folder, signature):
 
 
 DATABIN = {
-    **{"format": 3, "dataset": "x", "labels": ["0", "1"], "pair": False, "max_length": 128, "tokenizer": "t"},
+    **{"format": 1, "dataset": "x", "labels": ["0", "1"], "pair": False, "max_length": 128, "tokenizer": "t"},
     **{"fingerprint": "0", "vocab_size": 9, "pad": 0, "token_types": True},
 }
 CORPUS = {**ABOUT, "pair": False, "provenance": {}, "rows": 2, "sha256": "0"}
@@ -366,7 +373,10 @@ def test_text_files(folder, data, columns, header, packed):
     assert again.rstrip(b"\r\n") == data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
 
 
-@fuzz(files, st.sampled_from(["", ".gz", ".gz raw"]))
+PAIRS = b"a b\tc d\ne\tf\n\tg\nDr. H.\t i  j\n"
+
+
+@fuzz(st.one_of(files, like(PAIRS)), st.sampled_from(["", ".gz", ".gz raw"]))
 def test_parallel_text(folder, data, packed):
     """parallel text, and texts to learn a vocabulary from."""
     path = folder / f"en-de.tsv{packed[:3]}"
@@ -392,10 +402,14 @@ KEYS = (
     "train_file",
 )
 DESCRIBED = {
-    **{"format": "csv", "train_file": ["a.csv", "de=b.csv"], "test_file": "c.csv", "text_column": "review"},
-    **{"label_column": "stars", "labels": ["1", "2"], "languages": {"german": "de"}, "name": "x", "delimiter": ";"},
+    **{"format": "csv", "train_file": ["a.csv", "de=b.csv"], "valid_file": "c.csv", "test_file": "c.csv"},
+    **{"label_column": "stars", "labels": ["1", 2], "languages": {"en": "english", "de": "german"}, "name": "x"},
+    **{"delimiter": ";", "text_column": "review"},
 }
-YAML = b"format: csv\ntrain_file: [a.csv, de=b.csv]\nlabels: &l [yes, 0x10, 1.5]\nname: *l\nlanguages:\n  german: de\n"
+YAML = (
+    b"format: csv\ntrain_file: &files [a.csv, de=b.csv]\nvalid_file: *files\ntest_file: c.csv\nlabels: [yes, 0x10]\n"
+    b"languages:\n  en: english\n  de: german\ntext_column: review\nlabel_column: stars\n"
+)
 described = st.one_of(st.dictionaries(st.sampled_from(KEYS), odd), like_json(DESCRIBED))
 
 
@@ -537,3 +551,44 @@ def test_deep_nesting(tmp_path, depth):
     with pytest.raises(ValueError, match="literal"):
         literal("(" * depth)
     assert undone_bytes("b'" + "(" * depth) is None
+
+
+def laughs(levels, merged):
+    """YAML of some lines whose aliases stand for ten to the power of ``levels`` values."""
+    rows = ["a0: &a0 {x: 1, y: 2}" if merged else f"a0: &a0 [{', '.join('x' * 10)}]"]
+    for level in range(1, levels):
+        ten = ", ".join([f"*a{level - 1}"] * 10)
+        rows.append(f"a{level}: &a{level} " + (f"{{<<: [{ten}]}}" if merged else f"[{ten}]"))
+    return "\n".join(rows).encode() + b"\n"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("merged", [False, True], ids=["lists", "merged"])
+def test_aliases_that_stand_for_a_billion_values_are_refused(tmp_path, merged, promise):
+    data = laughs(9, merged)
+    assert len(data) < 1000
+    (tmp_path / "a.yaml").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.yaml: its aliases stand for more than 100,000 values"):
+        read_yaml(tmp_path / "a.yaml")
+    store_schema("musc_fuzz")
+    for head in (data, b"defaults: [a]\n"):  # in the recipe itself, and in a file that it takes in
+        (tmp_path / "musc_fuzz.yaml").write_bytes(head + b"criterion: {_name: musc}\n")
+        arguments = get_args(["--config-dir", str(tmp_path), "--config-name", "musc_fuzz"])
+        with pytest.raises(InputError, match=r"\.yaml: its aliases stand for more than"):
+            check_command(search_path(), arguments)
+    (tmp_path / "a.yaml").write_bytes(b"a: &a [*a]\n")
+    with pytest.raises(InputError, match="a part of"):
+        read_yaml(tmp_path / "a.yaml")
+    promise("hostile text", "YAML whose aliases stand for a billion values", 3)
+
+
+def test_aliases_that_are_meant_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(YAML)
+    assert read_yaml(tmp_path / "a.yaml").valid_file == read_yaml(tmp_path / "a.yaml").train_file
+
+
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path):
+    for key in ("labels", "name", "x", "languages"):
+        (tmp_path / "a.yaml").write_bytes(f"format: csv\n{key}: [0x{'f' * 9000}]\n".encode())
+        with pytest.raises(InputError, match=r"thousands of digits|no key 'x'"):
+            read_yaml(tmp_path / "a.yaml")
