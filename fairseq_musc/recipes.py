@@ -416,7 +416,8 @@ def _unknown_component(component: str, recipe: Recipe) -> list[str]:
     there = sorted(_registered(component))
     if not name:
         return [f"{component} has no _name, which says what {component} it is; there are: {', '.join(there)}"]
-    user_dir = (recipe.config.get("common") or {}).get("user_dir")
+    common = recipe.config.get("common")
+    user_dir = common.get("user_dir") if isinstance(common, Mapping) else None  # one that is not is a mistake by itself
     brings_its_own = user_dir is not None and "fairseq_musc_dir" not in str(user_dir)
     if name in there or name == "???" or _is_interpolation(name) or brings_its_own:
         return []

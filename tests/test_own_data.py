@@ -412,6 +412,17 @@ def test_options_that_do_not_go_together_are_refused(folder, capsys, options, sa
 # --- the readers ---
 
 
+def test_a_damaged_page_of_a_parquet_file_is_said_when_it_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"text": [f"row {i}" for i in range(1000)], "label": ["0"] * 1000})
+    pyarrow.parquet.write_table(table, path, use_dictionary=False, compression="snappy")
+    bytes_of_it = bytearray(path.read_bytes())
+    bytes_of_it[40:400] = bytes(360)  # in the first page; what says where the pages are stands at the end
+    path.write_bytes(bytes_of_it)
+    with pytest.raises(InputError, match=r"a\.parquet, behind row 0, cannot be read as Parquet"):
+        records(path, "parquet", {"0": "0"})
+
+
 def records(path, kind, label_of, **columns):
     layout = Layout(kind, Columns(columns.pop("id", None), "label", "text", **columns), records=True)
     return record_table(RawFile(path, path.name, "en", layout), label_of)

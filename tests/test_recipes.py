@@ -215,6 +215,11 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(check):
     assert "line 2" in problems[0]
 
 
+def test_a_section_that_holds_no_keys_is_named(check):
+    problems = check(recipe="common: [null]\ncriterion: {_name: musc}\ntask:\nmodel:\n")
+    assert [problem for problem in problems if "common" in problem and "keys with values are needed" in problem]
+
+
 def test_a_component_that_was_changed_says_which_keys_to_take_away(check):
     problems = check("criterion._name=cross_entropy", "--cfg", "job")
     assert "criterion.tau (musc_toy.yaml): there is no such key; take it away with ~criterion.tau" in problems[0]

@@ -184,6 +184,12 @@ def test_half_a_line_at_the_end_and_noise_do_no_harm(tmp_path):
     assert curves.training["loss"] == [(10, 1.0)]
 
 
+def test_a_configuration_that_is_no_literal_of_python_is_none(tmp_path):
+    text = line("fairseq_cli.train", "{'_name': None, {'seed': 1}: 2}")  # a key that cannot be one
+    (curves,) = read_log(written(tmp_path, text + inner(10)))
+    assert curves.config is None
+
+
 def test_a_diverged_training_is_read(tmp_path):
     (curves,) = read_log(written(tmp_path, started() + inner(1) + inner(2, "nan") + inner(3, "inf")))
     assert [update for update, _ in curves.training["loss"]] == [1, 2, 3]

@@ -141,9 +141,12 @@ def parquet_records(raw: RawFile) -> Records:
 
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
         done = 0
-        for batch in file.iter_batches(BATCH):
-            yield from enumerate(batch.to_pylist(), start=done + 1)
-            done += batch.num_rows
+        try:
+            for batch in file.iter_batches(BATCH):
+                yield from enumerate(batch.to_pylist(), start=done + 1)
+                done += batch.num_rows
+        except (ValueError, OSError, NotImplementedError) as error:  # pages are read as they are asked for
+            raise InputError(f"{raw.path}, behind row {done}, cannot be read as Parquet: {error}") from None
 
     return Records(file.schema_arrow.names, rows())
 

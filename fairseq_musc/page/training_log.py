@@ -188,7 +188,7 @@ def _messages(path: Path) -> Iterator[tuple[str, str]]:
 def _literal(message: str) -> dict[str, Any] | None:
     try:
         value = ast.literal_eval(message)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # TypeError: a key that cannot be one
         return None
     return value if isinstance(value, dict) else None
 
