@@ -51,6 +51,19 @@ pawsx) recipe=musc_pawsx reading=(--train-file dev_2k --missing drop) ;;
   exit 2
   ;;
 esac
+case $part in
+prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
+4)
+  if [ "$set" = pawsx ]; then
+    echo "$0: PART 4 is not for pawsx, which has no original training text but English; take a set of CLS" >&2
+    exit 2
+  fi
+  ;;
+*)
+  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
+  exit 2
+  ;;
+esac
 # shellcheck disable=SC2206  # options are words
 options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
 
@@ -163,9 +176,5 @@ weights)
     fairseq-musc ensemble --predictions "$run/predictions" --weight validation
   done | tee "$results/weights.txt"
   compare weights-half "$rows" ${mt}_ce ${mt}_ce Ens_w Ens
-  ;;
-*)
-  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
-  exit 2
   ;;
 esac
