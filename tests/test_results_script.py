@@ -86,7 +86,9 @@ def test_every_part_on_reviews_with_two_numbers_of_rows(tmp_path, encoder):
     of_four = {"table4.md", "bt-original-on-s_tst_mt.md", "bt-original-on-t_tst.md"}
     for rows, count in (("10", 10), ("all", 20)):
         assert f"- rows of S_trn: {count}\n" in (results / rows / "table5.md").read_text(encoding="utf-8")
-        assert names(results / rows, "*.md") == EVERY_TABLE | of_four | ({"weights-half.md"} if rows == "all" else set())
+        assert names(results / rows, "*.md") == EVERY_TABLE | of_four | (
+            {"weights-half.md"} if rows == "all" else set()
+        )
     check_other_parts(results)
     assert "Ens_w.de" in (results / "weights.txt").read_text(encoding="utf-8")
 
