@@ -74,6 +74,13 @@ OF_THE_MACHINE = frozenset(
 )
 
 
+#: What can be left out of an environment and is asked for by a verb without a word of its own: how it is installed.
+LEFT_OUT = {
+    "fairseq": "pip install numpy cython setuptools, and then pip install --no-deps --no-build-isolation fairseq-fixed",
+    "fairseq_cli": "it comes with fairseq: pip install --no-deps --no-build-isolation --force-reinstall fairseq-fixed",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -92,6 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         run_verb(verb_name, argv[1:])
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        said = f"{error.name} is not installed, and this verb needs it: {LEFT_OUT[error.name]}"
+        print(f"fairseq-musc {verb_name}: error: {said}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:

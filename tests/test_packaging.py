@@ -98,6 +98,49 @@ def test_hydra_discovers_the_plugin_and_the_cheap_start_stays_cheap(tmp_path):
     assert printed.splitlines() == ["[]", "['FairseqMuscRecipes']", "[]"]
 
 
+#: Where fairseq would be, nothing is found; what a module of fairseq's name then raises is Python's own error.
+WITHOUT_FAIRSEQ = """
+import sys
+
+class Nowhere:
+    def find_spec(name, path=None, target=None):
+        if name in ("fairseq", "fairseq_cli"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nowhere)
+from fairseq_musc.cli import main
+for line in sys.argv[1:]:
+    print(main(line.split()))
+"""
+
+
+def test_a_verb_that_needs_fairseq_says_how_it_is_installed(world, tmp_path):
+    (tmp_path / "en-de.tsv").write_text("".join(f"text {n}\tText {n}\n" for n in range(50)), encoding="utf-8")
+    commands = [
+        f"predict --checkpoint a --data {world.data} --predictions c",
+        f"probe --checkpoint a --data {world.data}",
+        "export a b",
+        "grid --config-name musc_pawsx --output grid",
+        f"run-table --table 3 --config-name musc_pawsx --data {world.data} --output runs",
+        "train-translator --parallel . --output t --vocabulary 40 --updates 1 --held-out 1",
+        "demo-data --output d --train 1 --valid 1 --test 1 --parallel 1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WITHOUT_FAIRSEQ, *commands],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.splitlines() == [*6 * ["2"], "d: 1 train, 1 valid, 1 test, 1 parallel", "0"], done.stderr
+    said = [line for line in done.stderr.splitlines() if "error" in line]
+    assert [line.partition(" is not installed, and this verb needs it: pip install ")[0] for line in said] == [
+        f"fairseq-musc {command.split()[0]}: error: fairseq" for command in commands[:6]
+    ]
+    assert all(line.endswith("pip install --no-deps --no-build-isolation fairseq-fixed") for line in said)
+    assert {path.name for path in tmp_path.iterdir()} == {"en-de.tsv", "d"}
+
+
 def test_the_plugin_and_the_command_line_import_nothing_heavy_at_their_top():
     heavy = {"torch", "fairseq", "fairseq_cli", "transformers"}
     for name in ("fairseq_musc/cli.py", "hydra_plugins/fairseq_musc_recipes/search_path.py"):
