@@ -390,6 +390,10 @@ def test_the_launcher_calls_the_folders_as_the_grid_does(tmp_path):
     assert swept["common.seed"] == [1, 2]
 
 
+def test_long_lines_of_a_failed_log_are_cut():
+    assert processes.narrow("abcde\n\nabcdef\nab", 5) == "abcde\n\nabcde [...]\nab"
+
+
 def test_a_launcher_that_is_not_there_is_named_before_anything_is_trained(world, tmp_path, capsys):
     ours = tmp_path / "own" / "hydra" / "launcher"
     ours.mkdir(parents=True)
