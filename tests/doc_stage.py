@@ -179,16 +179,48 @@ def every_data_set(folder, world, checkpoint):
     """All raw files, an encoder, and a translator of all their languages that has learned next to nothing."""
     raw_files(folder, world, checkpoint)
     xnli(folder / "xnli", world, checkpoint)
+    encoder_and_translator(folder, world, {*PAWSX, *XNLI, *MARC, "it"})
+
+
+def encoder_and_translator(folder, world, languages):
+    """An encoder, and a translator that has learned next to nothing but knows its languages."""
     shutil.copytree(world.encoder, folder / "encoder")
     parallel = folder / "parallel"
     parallel.mkdir()
-    for language in sorted({*PAWSX, *XNLI, *MARC, "it"} - {"en"}):
+    for language in sorted(languages - {"en"}):
         lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(40)]
         (parallel / f"en-{language}.tsv").write_text("".join(lines), encoding="utf-8")
     size = ["--dim", "8", "--ffn-dim", "8", "--heads", "1", "--encoder-layers", "1", "--decoder-layers", "1"]
     training = ["--updates", "2", "--vocabulary", "60", "--held-out", "1", "--beam", "1", "--max-len-b", "2", "--cpu"]
     options = ["--parallel", parallel, "--output", folder / "translator", *size, *training]
     assert main(["train-translator", *map(str, options)]) == 0
+
+
+def of_marc(folder, world, checkpoint):
+    """An encoder and a translator for reviews in the languages of MARC."""
+    encoder_and_translator(folder, world, {*MARC})
+
+
+def of_mldoc(folder, world, checkpoint):
+    """The same for news."""
+    encoder_and_translator(folder, world, {"de", "es", "fr", "it", "ja", "ru", "zh"})
+
+
+def of_xnli(folder, world, checkpoint):
+    """The same for pairs in 15 languages."""
+    encoder_and_translator(folder, world, {*XNLI})
+
+
+def of_cls(folder, world, checkpoint):
+    """The same for reviews in the languages of CLS, and the raw reviews."""
+    (folder / "CLS").mkdir()
+    reviews_of(folder / "CLS", "books")
+    encoder_and_translator(folder, world, {"en", "de", "fr", "ja"})
+
+
+def predictions(folder, world, checkpoint):
+    """Predictions of a run."""
+    predicted(checkpoint, world.data, folder / "predictions")
 
 
 def data_bin(folder, world, checkpoint):
@@ -289,6 +321,8 @@ class Stage:
     """What is taken away before every block: where blocks are alternatives, and not steps."""
     translator: str | None = None
     """Under which name there is a small translator that was really trained (en, de, ja)."""
+    for_long: Callable[..., None] | None = None
+    """Adds to the folder what only the blocks that take long need."""
 
 
 #: The same of a whole table of the paper, which several seeds and losses would only make longer.
@@ -303,16 +337,37 @@ TINY_TABLE = {
     "scripts/": f"{SCRIPTS}/",
 }
 
+#: What stands for the published models.
+SMALL_MODELS = {
+    " m2m_100": " translator --beam 1 --max-len-b 2 --cpu",
+    "bert-base-multilingual-cased": "encoder",
+    "scripts/": f"{SCRIPTS}/",
+}
+
 PAGES = {
     "docs/real-weights.md": Stage(every_data_set, TINY_TABLE),
     "docs/algorithms.md": Stage(data_bin, {"criterion.terms=ce ": f"criterion.terms=ce{TINY_TRAINING} "}),
     "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
-    "docs/cls.md": Stage(reviews),
+    "docs/cls.md": Stage(
+        reviews,
+        {
+            **SMALL_MODELS,
+            "--hold-out 400": "--hold-out 2",
+            "--output runs --seeds 1 2 3 4 5": f"--output runs --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_cls,
+    ),
     "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
     "docs/engines.md": Stage(
         texts_of_engines, {" --cpu": " --cpu --repeats 1 --beam 2 --max-len-b 20"}, translator="FOLDER"
     ),
-    "docs/grid.md": Stage(data_bin),
+    "docs/grid.md": Stage(
+        data_bin,
+        {
+            "runs/grid task.data": f"runs/grid --lr 1e-3 --lam 0.1 0.9 --seeds 1{TINY_TRAINING} task.data",
+            "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}",
+        },
+    ),
     "docs/huggingface.md": Stage(
         hugging_face,
         {
@@ -321,8 +376,21 @@ PAGES = {
             "--input NAME --text-column text ": "--input reviews --text-column text ",
         },
     ),
-    "docs/marc.md": Stage(raw_files),
-    "docs/mldoc.md": Stage(raw_files),
+    "docs/marc.md": Stage(
+        raw_files,
+        {**SMALL_MODELS, "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}"},
+        for_long=of_marc,
+    ),
+    "docs/mldoc.md": Stage(
+        raw_files,
+        {
+            **SMALL_MODELS,
+            # Table 7 is about 1000 rows, of which there are a few here.
+            " --hyperparameters table7": "",
+            "--output runs/mldoc1000": f"--output runs/mldoc1000 --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_mldoc,
+    ),
     "docs/page.md": Stage(report_page),
     "docs/speed.md": Stage(data_bin, {" model.precision=": f"{TINY_TRAINING} model.precision="}),
     "docs/tables.md": Stage(tables),
@@ -347,5 +415,14 @@ PAGES = {
     "docs/watching.md": Stage(
         data_bin, {"common.tensorboard_logdir=": f"{TINY_TRAINING} common.tensorboard_logdir=".lstrip()}
     ),
-    "docs/xnli.md": Stage(xnli),
+    "docs/promises.md": Stage(predictions),
+    "docs/xnli.md": Stage(
+        xnli,
+        {
+            **SMALL_MODELS,
+            "musc_xnli task.data=data-bin": f"musc_xnli task.data=data-bin{TINY_TRAINING}",
+            "--output runs/xnli": f"--output runs/xnli --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_xnli,
+    ),
 }
