@@ -229,6 +229,19 @@ def data_bin(folder, world, checkpoint):
     shutil.copytree(world.encoder, folder / "encoder")
 
 
+def of_the_readme(folder, world, checkpoint):
+    """A data-bin, predictions to compare, and texts to translate."""
+    data_bin(folder, world, checkpoint)
+    for name, seed in (("P1", 1), ("P2", 2)):
+        write_run(folder / name, terms="ce", seed=seed)
+    rows = sentences(4, seed=5)
+    there = [("S_trn", "en"), *((name, xx) for name in ("T_trn", "T_val", "T_tst") for xx in ("de", "ja"))]
+    for name, xx in there:
+        content = [Row(f"{n}", str(n % 2), row[xx]) for n, row in enumerate(rows)]
+        write_corpus(folder / "corpora", Corpus(name, xx, xx, "toy", ("0", "1"), content))
+    (folder / "in.txt").write_text("".join(f"{row['ja']}\n" for row in rows), encoding="utf-8")
+
+
 def own_data(folder, world, checkpoint):
     """Nothing but the scripts: the tutorial makes all it needs."""
     (folder / "scripts").symlink_to(SCRIPTS)
@@ -345,6 +358,18 @@ SMALL_MODELS = {
 }
 
 PAGES = {
+    "README.md": Stage(
+        of_the_readme,
+        {
+            "task.data=data-bin": f"task.data=data-bin{TINY_TRAINING}",
+            "--output runs --seeds 1 2 3": f"--output runs --seeds 1{TINY_TRAINING}",
+            "--output runs/grid": "--output runs/grid --lr 1e-3 --lam 0.1 0.9 --seeds 1",
+            " m2m_100": " m2m_100 --cpu --beam 1 --max-len-b 20",
+            "--to ko": "--to en",
+            "scripts/": f"{SCRIPTS}/",
+        },
+        translator="m2m_100",
+    ),
     "docs/real-weights.md": Stage(every_data_set, TINY_TABLE),
     "docs/algorithms.md": Stage(data_bin, {"criterion.terms=ce ": f"criterion.terms=ce{TINY_TRAINING} "}),
     "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
