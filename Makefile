@@ -11,7 +11,7 @@ VENV ?= .venv
 # Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
 TESTERS ?= 2
 PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py whole_way.py \
-	damaged_files.py hostile_checkpoints.py recipes.py hostile_text.py)
+	damaged_files.py hostile_checkpoints.py recipes.py hostile_text.py page_browser.py)
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # The commands of the environment first, as in an activated one. Note `pytest`, not `python -m pytest`: that puts the
@@ -31,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long promises fuzz soak check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long test-gpu promises fuzz fuzz-bytes soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,14 +47,24 @@ test: venv  ## the test suite, in two processes (TESTERS=1: in one)
 test-long: venv  ## the tests that take minutes each
 	@$(IN_VENV) pytest -m long
 
+test-gpu: venv  ## what holds on GPUs alone, and the kernels (a minute; skipped without a GPU)
+	@$(IN_VENV) pytest -m "not long" tests/test_gpu.py tests/test_triton_attention.py tests/test_triton_kernels.py
+
 promises: venv  ## tries to break what docs/promises.md promises, and prints its table (minutes)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
 
-# Inputs for each reader; recipes and command lines, which take longer, get a fiftieth and a tenth.
-FUZZ ?= 80000
+# Processes, and where the end is: so many inputs in all, or so many seconds, whichever comes first.
+FUZZERS ?= $(shell nproc)
+FUZZ_INPUTS ?= $(if $(FUZZ_SECONDS),,1000000)
+FUZZ_SECONDS ?=
+FUZZ_OUTPUT ?= .cache/fuzz.json
 
-fuzz: venv  ## tries a million inputs on every reader, and prints how many (FUZZ=1000: so many a reader; hours)
-	@$(IN_VENV) FUZZ=$(FUZZ) pytest -o addopts="--strict-markers" -q --timeout 0 tests/test_hostile_text.py
+fuzz: venv  ## tries a million inputs on the readers, on all cores, and prints how many (FUZZERS=4 FUZZ_SECONDS=600: less)
+	@$(IN_VENV) python tests/fuzz.py --processes $(FUZZERS) $(if $(FUZZ_INPUTS),--inputs $(FUZZ_INPUTS)) \
+		$(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) --output $(FUZZ_OUTPUT)
+
+fuzz-bytes: venv  ## the same on the readers that take any bytes, led by coverage; needs `pip install atheris==3.0.0`
+	@$(IN_VENV) python tests/fuzz_bytes.py --processes $(FUZZERS) --seconds $(or $(FUZZ_SECONDS),600)
 
 soak: venv  ## a million rows the whole way, and the memory that each step held (half an hour)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q tests/test_load.py

@@ -10,6 +10,8 @@ import argparse
 import errno
 import importlib
 import logging
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -82,7 +84,9 @@ LEFT_OUT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, or 130 after Ctrl-C."""
+    """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C, or 141
+    when nobody reads stdout any more.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
@@ -97,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb_name = parser.parse_args(argv[:1]).verb
     try:
         run_verb(verb_name, argv[1:])
+        sys.stdout.flush()
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
         return 2
@@ -106,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = f"{error.name} is not installed, and this verb needs it: {LEFT_OUT[error.name]}"
         print(f"fairseq-musc {verb_name}: error: {said}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
@@ -117,6 +126,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nfairseq-musc {verb_name}: stopped; {told}", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+def nobody_reads() -> bool:
+    """Whether who read stdout has gone, as ``head`` does; nothing more is then written to it."""
+    try:
+        stdout = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is no file but in this process
+        return False
+    asked = select.poll()
+    asked.register(stdout, 0)
+    if not asked.poll(0):
+        return False
+    # what is still to be written would be an error again while Python ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return True
 
 
 def run_verb(name: str, options: Sequence[str]) -> None:

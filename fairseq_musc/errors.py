@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxtuple = 3, 20, 20, 20
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 300, 300, 300
 
 
 class InputError(ValueError):
@@ -23,3 +29,11 @@ def raise_all(heading: str, problems: Sequence[str]) -> None:
     """Raises one :class:`InputError` if there are problems."""
     if problems:
         raise InputError.all_at_once(heading, problems)
+
+
+def shown(value: Any) -> str:
+    """A value from a stranger's file for a message, not longer than one reads."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"

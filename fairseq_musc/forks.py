@@ -1,9 +1,15 @@
-"""What a forked process must leave alone: the objects of the process that it was forked from."""
+"""The processes that load data: what they must leave alone, and how they end."""
 
 from __future__ import annotations
 
 import gc
 import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import DataLoader
+from torch.utils.data import dataloader as torch_dataloader
 
 _installed = False
 
@@ -24,3 +30,60 @@ def spare_the_parent() -> None:
     if not _installed:
         os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
         _installed = True
+
+
+def end_at_once() -> None:
+    """Lets the processes of every loader of torch end when it is let go, and not five seconds later.
+
+    torch asks them to end and waits five seconds for each of them, one after the other, before it ends them. Beside
+    CUDA (torch 2.11, Python 3.12, H200) none of them obeyed: a training of 13 s with six validations, whose 13 loaders
+    were all let go at its end, took 65 s more to end. Here they are told by SIGTERM, for which torch gives them a
+    handler that ends them with status 0, once nothing reads any more what they send.
+    """
+    loading = torch_dataloader._MultiProcessingDataLoaderIter
+    if not hasattr(loading._shutdown_workers, "__wrapped__"):
+        loading._shutdown_workers = _ending_workers_first(loading._shutdown_workers)  # type: ignore[assignment, method-assign]
+
+
+def _ending_workers_first(shutdown: Callable[[Any], None]) -> Callable[[Any], None]:
+    """torch's own ``_shutdown_workers``, with what it does at last done first."""
+
+    def _shutdown_workers(self: Any) -> None:
+        # While Python itself ends torch does nothing, and multiprocessing ends what is left.
+        if not self._shutdown and torch_dataloader._utils.python_exit_status is False:
+            thread = getattr(self, "_pin_memory_thread", None)
+            if thread is not None:  # reads what the processes send: a message that is cut off would hold it for ever
+                self._pin_memory_thread_done_event.set()
+                self._worker_result_queue.put((None, None))
+                thread.join()
+            for worker in self._workers:
+                if worker.is_alive():
+                    worker.terminate()
+        shutdown(self)
+
+    _shutdown_workers.__wrapped__ = shutdown  # type: ignore[attr-defined]
+    return _shutdown_workers
+
+
+class Loaders:
+    """The loaders of one purpose, of which one is in use at a time.
+
+    fairseq makes a new loader at every epoch and every validation. The old one lies in a reference cycle, so its
+    processes stay until the garbage collector comes across it, which in a long run is rarely.
+    """
+
+    def __init__(self) -> None:
+        self._iterators: list[weakref.ref[Any]] = []
+
+    def begin(self, iterator: Any) -> None:
+        """Ends the processes of those before ``iterator``, an iterator of fairseq that is to take their place."""
+        for each in self._iterators:
+            _end_loader(each())
+        self._iterators = [weakref.ref(iterator)]
+
+
+def _end_loader(iterator: Any) -> None:
+    loader: DataLoader[Any] | None = getattr(iterator, "dataloader", None)
+    batches = getattr(loader, "_iterator", None)
+    if isinstance(batches, torch_dataloader._MultiProcessingDataLoaderIter):
+        batches._shutdown_workers()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import operator
+from collections.abc import Callable
 from typing import Any
 
 #: The modules of fairseq that call ``eval`` on settings. A test holds the list against the installed fairseq.
@@ -37,13 +39,20 @@ _ALLOWED = (
     *(ast.Expression, ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Load),
     *(ast.UnaryOp, ast.USub, ast.UAdd, ast.Not, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div),
 )
+_OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
+    **{ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_},
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
+}
+#: How long a list or a text may become by ``*``: far more layers than there are, far less than would fill a machine.
+LONGEST = 100_000
 
 
 def literal(text: str) -> Any:
     """The value of a text of Python literals, with sums and products of them: ``[(512, 10, 5)] + [(512, 3, 2)] * 4``.
 
     Raises:
-        ValueError: there is anything else in it, a name or a call for instance.
+        ValueError: there is anything else in it, a name or a call for instance; or it has no value, as ``-""``; or it
+            grows beyond :data:`LONGEST`.
     """
     try:
         tree = ast.parse(str(text).strip(), mode="eval")
@@ -52,7 +61,32 @@ def literal(text: str) -> Any:
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
             raise ValueError(f"{text!r} is not a literal of Python: it has a {type(node).__name__} in it")
-    return eval(compile(tree, "<setting>", "eval"), {"__builtins__": {}})  # no names and no calls are in it
+    try:
+        return _value(tree.body)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not a literal of Python that has a value: {error}") from None
+
+
+def _value(node: ast.expr) -> Any:
+    """What a tree of literals says."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        made = [_value(each) for each in node.elts]
+        return {ast.Tuple: tuple, ast.List: list, ast.Set: set}[type(node)](made)
+    if isinstance(node, ast.Dict):
+        if None in node.keys:
+            raise TypeError("it takes one dictionary into another")
+        return {_value(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    if isinstance(node, ast.UnaryOp):
+        return _OPERATIONS[type(node.op)](_value(node.operand))
+    assert isinstance(node, ast.BinOp)
+    one, two = _value(node.left), _value(node.right)
+    if isinstance(node.op, ast.Mult):
+        for many, times in ((one, two), (two, one)):
+            if hasattr(many, "__len__") and isinstance(times, int) and len(many) * times > LONGEST:
+                raise ValueError(f"it is longer than {LONGEST:,}")
+    return _OPERATIONS[type(node.op)](one, two)
 
 
 def let_fairseq_read_literals() -> None:

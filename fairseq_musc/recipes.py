@@ -22,15 +22,17 @@ import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import create_defaults_list
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -40,6 +42,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.yaml_aliases import check_aliases
 
 COMMAND_LINE = "command line"
 #: What a recipe may say under ``hydra:``; the rest of it can name code.
@@ -149,9 +152,33 @@ def read_recipe(
         HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError, ValueError: as Hydra does.
     """
     loader = ConfigLoaderImpl(_whole_search_path(search_path, folder))
-    overrides, repository = loader._parse_overrides_and_create_caching_repo(name, list(arguments))
-    check_name(name, repository.get_sources())
-    return _layers(name, overrides, repository)
+    with _aliases_looked_at():
+        overrides, repository = loader._parse_overrides_and_create_caching_repo(name, list(arguments))
+        check_name(name, repository.get_sources())
+        return _layers(name, overrides, repository)
+
+
+@contextmanager
+def _aliases_looked_at() -> Iterator[None]:
+    """Has Hydra look at the aliases of each file that it is to load, also of those that a recipe leads to.
+
+    OmegaConf writes aliases out when it loads a file, so it is too late then.
+    """
+    # Hydra finds its plugins by itself; what is imported by its name is another class.
+    files: Any = SourcesRegistry.instance().resolve("file")
+    load = files.load_config
+
+    def looked_at(self: Any, config_path: str) -> Any:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if path.is_file():
+            check_aliases(path.read_text(encoding="utf-8"), path.name)
+        return load(self, config_path)
+
+    files.load_config = looked_at
+    try:
+        yield
+    finally:
+        files.load_config = load
 
 
 def _whole_search_path(search_path: ConfigSearchPath, folder: str | None) -> ConfigSearchPath:

@@ -11,8 +11,9 @@ usage: $0 PART SET RAW OUTPUT SIZE
           3, 4, 5: the table for each number of ROWS, and paired intervals for what it claims
           figure, probe, calibration, weights: Figure 1, original against translated text, calibration errors, and the
           ensemble's weight for each language, all of the runs of Table 3
-  SET     cls_books, cls_dvd, cls_music, or pawsx (no part 4: it has no original training text in other languages)
-  RAW     its raw files
+  SET     cls_books, cls_dvd, cls_music, pawsx, or the name of a data set of your own; no part 4 for pawsx and others
+          without original training text in other languages
+  RAW     its raw files; of your own: the folder of SET.data.yaml and SET.yaml that fairseq-musc init has written
   SIZE    tiny: a few rows, to see that the joints hold; full: all of them, on a GPU
 environment: ENCODER, TRANSLATOR (folders; of encoder_small.sh and m2m_small.sh), ROWS (of training data: "all", or e.g.
              "250 500 1000 all"), SEEDS (1 2 3 4 5), GRID_SEEDS (1 2), LRS, LAMS, JOBS (trainings at a time; 8),
@@ -44,11 +45,19 @@ full)
   ;;
 esac
 case $set in
-cls_books | cls_dvd | cls_music) recipe=musc_marc reading=() ;;
-pawsx) recipe=musc_pawsx reading=(--train-file dev_2k --missing drop) ;;
+cls_books | cls_dvd | cls_music)
+  recipe=(--config-name musc_marc) reading=(--dataset "$set" --input "$raw" --hold-out "$hold_out")
+  ;;
+pawsx)
+  recipe=(--config-name musc_pawsx)
+  reading=(--dataset pawsx --input "$raw" --hold-out "$hold_out" --train-file dev_2k --missing drop)
+  ;;
 *)
-  echo "$0: SET is '$set'; it is cls_books, cls_dvd, cls_music or pawsx" >&2
-  exit 2
+  if [ ! -e "$raw/$set.data.yaml" ]; then
+    echo "$0: SET is '$set'; it is cls_books, cls_dvd, cls_music, pawsx, or NAME where RAW holds NAME.data.yaml" >&2
+    exit 2
+  fi
+  recipe=(--config-dir "$raw" --config-name "$set") reading=(--dataset "$raw/$set.data.yaml")
   ;;
 esac
 case $part in
@@ -79,10 +88,11 @@ runs_of() { # RUN ROWS: the folders of a run's seeds
 prepare() {
   local count
   if [ ! -e "$out/corpora/.done" ]; then
-    fairseq-musc read --dataset "$set" --input "$raw" --output "$out/corpora" --hold-out "$hold_out" \
-        ${reading[@]+"${reading[@]}"} ${limit[@]+"${limit[@]}"}
+    fairseq-musc read "${reading[@]}" --output "$out/corpora" ${limit[@]+"${limit[@]}"}
     "$scripts/translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
-    [ "$set" = pawsx ] || "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
+      "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    fi
     touch "$out/corpora/.done"
   fi
   for count in $rows; do
@@ -97,7 +107,7 @@ grid() { # lambda is nothing to losses without contrastive terms
     axis="--lam $lams"
     [[ $terms == *sc* ]] || axis=criterion.lam=0.5
     # shellcheck disable=SC2086  # numbers are words
-    fairseq-musc grid --config-name "$recipe" --output "$out/grid/$terms" --lr $lrs --seeds $grid_seeds --jobs "$jobs" \
+    fairseq-musc grid "${recipe[@]}" --output "$out/grid/$terms" --lr $lrs --seeds $grid_seeds --jobs "$jobs" \
         --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$terms"
     mkdir -p "$results"
     cp "$out/grid/$terms/grid.md" "$results/grid-$terms.md"
@@ -109,7 +119,7 @@ table() { # NUMBER: the trainings for each number of rows, and one table of all
   [ -e "$out/grid/ce+mu+sc+musc/best.yaml" ] || grid
   for count in $rows; do
     # shellcheck disable=SC2086  # seeds are words
-    fairseq-musc run-table --table "$1" --config-name "$recipe" --data "$(data_of "$count")" \
+    fairseq-musc run-table --table "$1" "${recipe[@]}" --data "$(data_of "$count")" \
         --output "$out/runs/$count" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
     fairseq-musc report --table "$1" --predictions "$out/runs/$count" --output "$results/$count" --paper
   done
@@ -136,6 +146,10 @@ grid) grid ;;
   done
   ;;
 4)
+  if ! compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
+    echo "$0: $out/corpora has no T_trn, original training text in other languages, which PART 4 is about" >&2
+    exit 2
+  fi
   table 4
   for count in $rows; do
     compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT

@@ -23,7 +23,7 @@ from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
-from fairseq_musc.forks import spare_the_parent
+from fairseq_musc.forks import Loaders, end_at_once, spare_the_parent
 from fairseq_musc.late import Late
 from fairseq_musc.models.checkpoint import saved_model_config
 from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
@@ -175,6 +175,8 @@ class MuscTask(FairseqTask):
         self.packed = False  # until a model is built that takes rows end to end
         self.updates = 0
         self.training_batches: Optional[TrainingBatches] = None
+        self.training_loaders = Loaders()
+        self.validation_loaders = Loaders()
         self.watch = LossWatch(lambda row: self.datasets["train"].row_name(row))
         self.leaves_out = False
 
@@ -489,13 +491,16 @@ class MuscTask(FairseqTask):
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """fairseq's own; that of training can be told that there is nothing left to train.
 
-        Its loaders are kept apart, see :mod:`fairseq_musc.forks`.
+        Its loaders are kept apart, and those of the epoch or the validation before end, see :mod:`fairseq_musc.forks`.
         """
         spare_the_parent()
+        end_at_once()
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
         if dataset is not self.datasets.get("train"):
+            self.validation_loaders.begin(iterator)
             return iterator
         self.training_batches = TrainingBatches.of(iterator)
+        self.training_loaders.begin(self.training_batches)
         return self.training_batches
 
     def get_checkpoint_dict(self) -> dict[str, Any]:

@@ -101,6 +101,15 @@ def reviews(folder, world, checkpoint):
             write_run(where, "cls_books", corpora=corpora, seed=seed, languages=("en", "de", "fr", "ja"))
 
 
+def lists_of_apt(folder, world, checkpoint):
+    """Lists of Debian's packages, made up, with descriptions in the languages of the page."""
+    from test_debian_descriptions import Lists, made_up
+
+    (folder / "scripts").symlink_to(SCRIPTS)
+    (folder / "apt").mkdir()
+    made_up(Lists("de", "fr", "it", "ja")).write(folder / "apt" / "lists")
+
+
 def english_pairs(rows, classes):
     return [(f"first {row}", f"second {row}", classes[row % len(classes)]) for row in range(rows)]
 
@@ -382,6 +391,7 @@ PAGES = {
         },
         for_long=of_cls,
     ),
+    "docs/debian.md": Stage(lists_of_apt),
     "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
     "docs/engines.md": Stage(
         texts_of_engines, {" --cpu": " --cpu --repeats 1 --beam 2 --max-len-b 20"}, translator="FOLDER"

@@ -168,13 +168,13 @@ def statuses(started, kill_all=True, timeout=120):
     return [ended[pid] for pid in started]
 
 
-def until_done(world, run, log, *overrides, kills, seed, ranks=1, moments=MOMENTS):
+def until_done(world, run, log, *overrides, kills, seed, ranks=1, moments=MOMENTS, changes=None):
     """Starts a run again and again, kills it so many times, and lets it end; returns the aims that hit."""
     rng = random.Random(seed)
     hits = []
     for _ in range(20 * kills):
         aim = draw(rng, ranks, moments) if len(hits) < kills else None
-        started = start(world, run, log, *overrides, ranks=ranks, aim=aim)
+        started = start(world, run, log, *overrides, ranks=ranks, aim=aim, changes=changes)
         if aim is not None and aim.moment == "anywhere":
             time.sleep(aim.count / 100)
             with contextlib.suppress(ProcessLookupError):

@@ -90,6 +90,19 @@ def test_scaling(tmp_path):
 
 
 @pytest.mark.long
+def test_processes(tmp_path):
+    results, told = run("processes", tmp_path, "--processes", "1", "2")
+    assert [(r["processes"], r["view"]) for r in results] == [(1, "local"), (2, "local"), (2, "gathered")]
+    assert not any(r["error"] for r in results)
+    pairs = [r["pairs_per_second"] for r in results]
+    assert [r["efficiency"] for r in results] == pytest.approx([1, pairs[1] / pairs[0] / 2, pairs[2] / pairs[0] / 2])
+    # Two languages of four pairs each, in every process: 8 pairs an update in one, 16 in two.
+    of_an_update = [r["pairs_per_second"] * r["milliseconds"] / 1000 for r in results]
+    assert of_an_update == pytest.approx([8, 16, 16])
+    assert (tmp_path / "processes.md").read_text().strip() in told
+
+
+@pytest.mark.long
 def test_scaling_names_what_it_had_no_time_for(tmp_path):
     results, told = run("scaling", tmp_path, "--axes", "batch", "--limit", "0")
     assert [r["error"] for r in results] == ["", "left out for want of time"]

@@ -5,6 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from fairseq_musc.forks import Loaders
+
 #: An object in a reference cycle, a fork, and which process hears of the object's end.
 CYCLE = """
 import gc, os, sys
@@ -99,3 +105,59 @@ def test_the_trouble_is_there_without_it():
     except subprocess.TimeoutExpired:  # a batch was lost: what all this is about
         return
     assert "only test a child process" in ended.stderr
+
+
+#: Loaders whose processes do not end when torch asks them to: a thread in each that nothing ends.
+STUBBORN = """
+import sys, threading, time
+import torch
+from torch.utils.data import DataLoader
+from fairseq_musc.forks import end_at_once
+
+if "at once" in sys.argv:
+    end_at_once()
+    end_at_once()  # once more changes nothing
+
+def stubborn(number):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+
+batches = iter(DataLoader(torch.arange(8), 2, num_workers=2, worker_init_fn=stubborn))
+workers = batches._workers
+begun = time.monotonic()
+assert [batch.tolist() for batch in batches] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+assert [worker.exitcode for worker in workers] == [0, 0]
+print(time.monotonic() - begun)
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "least", "most"), [("at once", 0, 5), pytest.param("by torch", 5, 60, marks=pytest.mark.long)]
+)
+def test_the_processes_of_a_loader_end_with_it_though_they_do_not_obey(way, least, most):
+    command = [sys.executable, "-c", STUBBORN, way]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert least <= float(printed) < most
+
+
+class Iterator:
+    """As fairseq's, in a cycle and with a loader whose processes stay."""
+
+    def __init__(self):
+        self.itself = self
+        self.dataloader = DataLoader(torch.arange(4), 2, num_workers=1, persistent_workers=True)
+        assert len(list(self.dataloader)) == 2
+        self.workers = self.dataloader._iterator._workers
+
+
+def test_the_processes_of_one_purpose_end_when_the_next_takes_their_place():
+    training, validation = Loaders(), Loaders()
+    epoch, first, second = Iterator(), Iterator(), Iterator()
+    later = type("Later", (), {})()
+    training.begin(epoch)
+    validation.begin(first)
+    validation.begin(second)
+    assert [each.workers[0].is_alive() for each in (epoch, first, second)] == [True, False, True]
+    training.begin(later)  # one that has not loaded anything yet
+    assert [each.workers[0].is_alive() for each in (epoch, second)] == [False, True]
+    validation.begin(later)
+    assert not second.workers[0].is_alive()

@@ -115,6 +115,19 @@ def test_splits_and_languages_that_files_tell_are_taken_from_them(folder):
     assert len(read_corpus("corpora", "T_val", "ja").rows) == 8
 
 
+@pytest.mark.parametrize(("labels", "noted"), [("abba", True), ("abab", False)])
+def test_rows_that_may_be_translations_of_each_other_are_pointed_at(folder, capsys, labels, noted):
+    for language, of_test in (("en", "abba"), ("de", labels)):
+        rows = [[split, i, f"a longer text {i}", of_test[i % 4]] for split in ("dev", "test") for i in range(12)]
+        rows += [["train", i, f"another text {i}", "ab"[i % 2]] for i in range(12) if language == "en"]
+        write_csv(f"{language}.csv", ["split", "id", "text", "label"], rows)
+    assert init("--input", "{language}.csv", "--name", "texts") == 0
+    note = "note: the valid and test rows have the same ids and labels in every language."
+    assert (note in capsys.readouterr().out) == noted
+    assert init("--input", "{language}.csv", "--name", "texts", "--aligned", output="again") == 0
+    assert note not in capsys.readouterr().out
+
+
 def test_validation_is_held_out_where_only_test_files_are_named(folder):
     for name, language in (("train", "en"), ("prüfung", "de")):
         write_csv(f"{name}.csv", ["text", "label"], [[f"{language} a longer text {i}", i % 2] for i in range(40)])
@@ -237,6 +250,13 @@ def test_what_was_said_of_columns_is_not_guessed():
     values = {"text": TEXTS, "label": CLASSES, "mine": TEXTS, "id": [str(i) for i in range(30)]}
     said = {"text_column": "mine", "label_column": None}
     assert guess_columns(values, said).said == {"text_column": "mine", "label_column": "label", "id_column": "id"}
+
+
+@pytest.mark.parametrize(("languages", "found"), [(["en", "de"], "id"), (["en", "en"], None)])
+def test_an_id_may_stand_once_in_each_language_and_split(languages, found):
+    values = {"text": TEXTS, "label": CLASSES, "id": [str(i // 2 % 10) for i in range(30)], "lang": languages * 15}
+    values["split"] = ["valid"] * 20 + ["test"] * 10
+    assert guess_columns(values, {}).said.get("id_column") == found
 
 
 def test_formats_delimiters_languages_and_rows_to_hold_out(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from fairseq_musc.cli import main
-from fairseq_musc.data.corpus import languages_of, read_corpus
+from fairseq_musc.data.corpus import Corpus, Row, languages_of, read_corpus, write_corpus
 from fairseq_musc.data.databin import open_corpus
 from fairseq_musc.evaluate.table import list_predictions, read_predictions
 
@@ -83,7 +83,8 @@ def test_memory_with_a_million_rows(tmp_path, promise):
     for step in sorted(steps):
         grown = held[step, 1_000_000] - held[step, 100_000]
         assert grown < GIB_FOR_A_MILLION_ROWS[step], (step, held)
-        promise("load", f"{step}: {held[step, 1_000_000]:.2f} GiB", 1_000_000)
+        by_the_row = max(0, grown) * 2**30 / 900_000
+        promise("load", f"{step}: {held[step, 1_000_000]:.2f} GiB, {by_the_row:,.0f} bytes a row", 1_000_000)
 
 
 #: What a step may hold more of with 1,000,000 rows than with 100,000.
@@ -91,3 +92,38 @@ GIB_FOR_A_MILLION_ROWS = {
     **{"read": 1.5, "binarize": 0.5, "train": 0.3, "predict": 0.8},
     **{"ensemble": 0.6, "report": 0.5, "compare": 0.8, "page": 2.0},
 }
+
+
+#: What a child that translates tells of its memory, in KiB, behind all that it prints.
+TRANSLATE = """
+import sys
+from with_fake_engine import main
+code = main(sys.argv[1:])
+print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM:')).split()[1])
+sys.exit(code)
+"""
+
+
+@pytest.mark.long
+def test_memory_of_translate_by_the_row(tmp_path, promise):
+    """It holds the rows of a direction: the sentences, and with them their translations."""
+    small, large, held = 5_000, 100_000, {}
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "fake.pt").write_text("1")
+    for rows in (small, large):
+        content = [Row(f"r{i}", "0", f"{i} is the number of this row, which has some ten words") for i in range(rows)]
+        folder = tmp_path / f"corpora-{rows}"
+        write_corpus(folder, Corpus("T_tst", "de", "de", "toy", ("0",), content))
+        options = ("--translator", tmp_path / "fake", "--engine", "fake", "--corpora", folder, "--make", "S_tst_MT")
+        done = subprocess.run(
+            [sys.executable, "-c", TRANSLATE, "translate", *map(str, options)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        held[rows] = int(done.stdout.splitlines()[-1]) * 1024
+        assert len(read_corpus(folder, "S_tst_MT", "de").rows) == rows
+    by_the_row = (held[large] - held[small]) / (large - small)
+    assert by_the_row < 3000, held
+    promise("load", f"translate: {by_the_row:,.0f} bytes for a row of ten words", large)

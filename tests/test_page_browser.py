@@ -4,10 +4,12 @@ Where Chromium is not installed (Debian: ``apt-get install chromium``) or not on
 so; ``FAIRSEQ_MUSC_CHROMIUM`` names one that lies elsewhere.
 """
 
+import json
 import os
 import shutil
 
 import pytest
+from hostile_page import write_hostile
 from page_world import LABELS, ROWS, text_of, write_world
 
 from fairseq_musc.cli import main
@@ -234,3 +236,119 @@ def test_printed_it_is_light(opened):
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == page.evaluate("'rgb(247, 247, 249)'")
     assert not page.locator("nav").is_visible()
+
+
+# --- what is out to run something ------------------------------------------------------------------------------------
+
+#: Counts what runs. Policies of the page do not hold for it.
+COUNTS = "window.ran = []; window.hacked = (...given) => { window.ran.push(given) }"
+#: The elements of the page, and their attributes.
+MARKUP = """() => Array.from(new Set(Array.from(document.querySelectorAll('*'))
+    .map((e) => e.localName + ' ' + e.getAttributeNames().sort().join(' ')))).sort()"""
+#: Everything that a reader can do to an element, done to each; and their answer to it waited for.
+TOUCH = """async () => {
+    const kinds = ['mouseover', 'mouseenter', 'pointerdown', 'focus', 'focusin', 'input', 'change', 'keydown'];
+    for (const e of document.querySelectorAll('*')) {
+        for (const kind of kinds) e.dispatchEvent(new Event(kind, {bubbles: true}));
+        if (e.focus) e.focus();
+        if (!e.matches('label, input, a[href^="#"]') && e.click) e.click();
+    }
+    for (const select of document.querySelectorAll('select'))
+        for (const option of Array.from(select.options)) {
+            select.value = option.value;
+            select.dispatchEvent(new Event('input', {bubbles: true}));
+            select.dispatchEvent(new Event('change', {bubbles: true}));
+        }
+    for (const details of document.querySelectorAll('details')) details.open = true;
+    await new Promise((done) => setTimeout(done, 100));
+}"""
+
+
+def page_of(folder, corpora, predictions):
+    output = folder / "report.html"
+    command = ["page", "--predictions", *map(str, predictions), "--corpora", *map(str, corpora), "--examples", "200"]
+    assert main([*command, "--output", str(output)]) == 0
+    return output.as_uri()
+
+
+@pytest.fixture(scope="module")
+def harmless(browser, tmp_path_factory):
+    """Elements and attributes of pages whose texts mean no harm, of one setting and of two."""
+    root, found = tmp_path_factory.mktemp("harmless"), set()
+    for settings in (1, 2):
+        folder = root / str(settings)
+        corpora, predictions, _ = write_hostile(
+            folder, 0, settings, payloads=[f"{letter} NNN" for letter in "abcdefgh"]
+        )
+        page = browser.new_page()
+        page.goto(page_of(folder, corpora, predictions))
+        found |= {*page.evaluate(MARKUP)}
+        page.close()
+    return found
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["by its policy", "without its policy"])
+@pytest.mark.parametrize(
+    ("number", "settings"),
+    [
+        (0, 1),
+        (1, 2),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in [(2, 1), (3, 1), (4, 1), (5, 1), (0, 2)]),
+    ],
+)
+def test_hostile_runs_run_nothing_and_are_shown_as_they_are(
+    browser, harmless, tmp_path, number, settings, policy, promise
+):
+    """Without the page's policy, so that it is the escaping that is looked at, and with it."""
+    corpora, predictions, payloads = write_hostile(tmp_path, number, settings)
+    address = page_of(tmp_path, corpora, predictions)
+    context = browser.new_context(bypass_csp=not policy)
+    context.add_init_script(COUNTS)
+    page, requests, said = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(address)
+    assert page.evaluate("typeof hacked") == "function"
+    assert {*page.evaluate(MARKUP)} - harmless == set(), "no element and no attribute that harmless texts do not bring"
+    page.evaluate(TOUCH)
+    assert page.evaluate("window.ran") == [] and said == []
+    assert {*requests} - {"data:,"} == {address} and page.url.partition("#")[0] == address and len(context.pages) == 1
+
+    texts = page.evaluate("document.body.textContent")
+    seen = shown_as_they_are(page, payloads)
+    for text, what in payloads.items():
+        if what in ("dataset", "run", "translator", "checkpoint", "encoder", "normalisation", "version"):
+            assert text in texts, what
+            seen.add(text)
+        elif what.endswith("provenance") and json.dumps(text, ensure_ascii=False)[1:-1] in texts:
+            seen.add(text)
+    kinds = {payloads[text] for text in seen}
+    assert kinds == {*payloads.values()} - {"setting"}, "texts of every kind were looked at"
+    context.close()
+    promise(
+        "hostile pages",
+        f"a text that would run code on the report page, {'with' if policy else 'without'} its policy",
+        len(seen),
+    )
+
+
+def shown_as_they_are(page, payloads):
+    """Looks at every example; returns the texts that were found."""
+    of = {what: [text for text, kind in payloads.items() if kind == what] for what in {*payloads.values()}}
+    items = page.evaluate(
+        """() => Array.from(document.querySelectorAll('.examples > li'), (item) => ({
+            id: item.dataset.id, language: item.dataset.language,
+            head: item.querySelector('header').textContent,
+            labels: Array.from(item.querySelectorAll('thead bdi'), (e) => e.textContent),
+            texts: Array.from(item.querySelectorAll('dd'), (e) => e.textContent)}))"""
+    )
+    assert len(items) >= 10
+    seen = set()
+    for item in items:
+        assert item["id"] in of["id"] and item["language"] in of["language"] and item["labels"] == of["label"]
+        assert f"id {item['id']}" in item["head"] and item["language"].upper() in item["head"]
+        assert len(item["texts"]) == 4 and {payloads[text] for text in item["texts"]} == {"text", "second text"}
+        seen |= {item["id"], item["language"], *item["labels"], *item["texts"]}
+    return seen

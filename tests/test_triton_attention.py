@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from triton_interpreter import needs_interpreter
 
 from fairseq_musc.models import attention, packed
 
@@ -16,12 +17,14 @@ pytest.importorskip("triton", reason="without Triton there are no kernels to tes
 CPU = torch.device("cpu")
 
 
+@needs_interpreter
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_attention_has_the_values_gradients_and_dropout_of_the_padded_way(dtype):
     torch.manual_seed(0)
     attention.check(attention.triton(), CPU, dtype, 2, 16)
 
 
+@needs_interpreter
 def test_rows_longer_than_two_blocks():
     cu_seqlens = torch.tensor([0, 150, 151, 216], dtype=torch.int32)
     spans = attention.Spans(cu_seqlens, 150, 216)
@@ -34,6 +37,7 @@ def test_rows_longer_than_two_blocks():
     torch.testing.assert_close(*gradients)
 
 
+@needs_interpreter
 def test_more_tokens_than_32_bits_count_go_to_flash_attention(monkeypatch):
     monkeypatch.setattr(attention, "flash", lambda q, k, v, of_q, of_k, dropout: v + dropout)
     spans = attention.Spans(torch.tensor([0, 4], dtype=torch.int32), 4, 4)
@@ -46,6 +50,7 @@ def test_more_tokens_than_32_bits_count_go_to_flash_attention(monkeypatch):
     assert torch.equal(way.of_parts(qkv[:, 0], qkv[:, 1:], spans, spans, 0.5), qkv[:, 2] + 0.5)
 
 
+@needs_interpreter
 def test_dropout_residual_and_norm_have_the_values_gradients_and_dropout_of_torch_s(monkeypatch):
     from fairseq_musc.models import triton_norm
 
@@ -54,6 +59,7 @@ def test_dropout_residual_and_norm_have_the_values_gradients_and_dropout_of_torc
     packed.check_fused(packed.fused_behind_attention, CPU, torch.float32, 24)
 
 
+@needs_interpreter
 def test_draws_are_independent_of_their_neighbours_and_of_other_calls():
     from fairseq_musc.models.triton_norm import DropAddNorm
 

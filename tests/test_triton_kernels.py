@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_beam_search import random_model
+from triton_interpreter import needs_interpreter
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate import torch_kernels, transformer_steps
@@ -19,7 +20,7 @@ needs_triton = pytest.mark.skipif(
 )
 
 
-@needs_triton
+@needs_interpreter
 def test_the_kernels_compute_what_plain_torch_does():
     checks = Path(__file__).parent / "interpreted_kernels.py"
     done = subprocess.run(

@@ -77,7 +77,9 @@ def guess_columns(values: Mapping[str, Sequence[str]], said: Mapping[str, str | 
         elif option == "text_pair_column":
             named = [column for column in named if PARTNERS[_plain(column)] == _plain(found.get("text_column", ""))]
         elif option == "id_column":
-            named = [column for column in named if len({*values[column]}) == len(values[column])]
+            # the same row has one id in every language
+            told = [values[found[each]] for each in ("language_column", "split_column") if found.get(each) in values]
+            named = [column for column in named if each_once([*told, values[column]])]
         if named:
             found[option] = named[0]
     return Columns(found, unclear)
@@ -86,6 +88,12 @@ def guess_columns(values: Mapping[str, Sequence[str]], said: Mapping[str, str | 
 def _plain(column: str) -> str:
     """The name of a column without case, spaces and underscores."""
     return re.sub(r"[\s_-]", "", column).lower()
+
+
+def each_once(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether no two rows have the same values in all of the columns."""
+    rows = [*zip(*columns, strict=True)]
+    return len({*rows}) == len(rows)
 
 
 def like_labels(values: Mapping[str, Sequence[str]]) -> list[str]:

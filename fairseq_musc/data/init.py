@@ -25,7 +25,7 @@ from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.data.init_files import check_name, described, recipe
 from fairseq_musc.data.look import UnclearError, look
 from fairseq_musc.data.own import OPTIONS, OwnData, add_own_arguments
-from fairseq_musc.data.survey import Survey, codes_of, split_of
+from fairseq_musc.data.survey import Survey, codes_of, same_rows, split_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, written_whole
 
@@ -102,6 +102,12 @@ def summary(found: Survey, name: str, folder: Path, encoder: str) -> list[str]:
         lines.append(
             f"note: there are rows in {SOURCE_LANGUAGE} alone. Validation and test need some in each target language; "
             "TranslateAllClassifier.fit in Python (docs/python.md) does without"
+        )
+    if not own.aligned and (splits := same_rows(found, codes)):
+        lines.append(
+            f"note: the {' and '.join(splits)} rows have the same ids and labels in every language. If they are "
+            f"translations of each other, add `aligned: true` to {name}.data.yaml: what is dropped or cut off in one "
+            "language then is in all"
         )
     checkpoint = f"checkpoints/{name}/checkpoint_best.pt"
     return [

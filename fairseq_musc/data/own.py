@@ -17,7 +17,7 @@ from typing import Any
 
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Columns, Layout
 from fairseq_musc.data.records import RECORDS
-from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.errors import InputError, raise_all, shown
 
 SPLITS = ("train", "valid", "test")
 #: How data spell the splits, where it is not said; the first that is there counts.
@@ -206,14 +206,14 @@ def own_data(values: Mapping[str, Any], where: str) -> OwnData:
     problems, clean = [], {}
     for key, value in values.items():
         if key not in hints:
-            near = get_close_matches(key, hints, n=1)
+            near = get_close_matches(shown(key), hints, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
-            problems.append(f"there is no key {key!r}; {meant}there are {', '.join(hints)}")
+            problems.append(f"there is no key {shown(key)}; {meant}there are {', '.join(hints)}")
         elif value is not None:
             try:
                 clean[key] = _clean(hints[key], value)
             except TypeError as error:
-                problems.append(f"{key}: {error} is needed, got {value!r}")
+                problems.append(f"{key}: {error} is needed, got {shown(value)}")
     if "format" not in clean and not problems:
         problems.append(f"format is missing; there are {', '.join(RECORDS)}")
     if not problems:
@@ -252,7 +252,10 @@ def _clean(kind: Any, value: Any) -> Any:
 
 def _text(value: Any) -> str:
     """A label as records have it: YAML makes numbers and truth values of some."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        raise TypeError("a text or a list of texts") from None
 
 
 def read_yaml(path: Path, instead: Mapping[str, Any] = MappingProxyType({})) -> OwnData:
@@ -267,10 +270,16 @@ def read_yaml(path: Path, instead: Mapping[str, Any] = MappingProxyType({})) -> 
     """
     import yaml
 
+    from fairseq_musc.yaml_aliases import check_aliases
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_aliases(text, str(path))
+        values = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise InputError(f"{path} is no YAML: {error}") from None
     if not isinstance(values, dict):

@@ -6,11 +6,12 @@ From an :class:`~fairseq_musc.data.own.OwnData` it makes what reading works on: 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset, Files, Form
@@ -43,6 +44,9 @@ class Survey:
     rows: Counter[Kind]
     classes: Sequence[str]
     """The labels in class order, where the data say them."""
+    orders: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """For each split and language, as the data spell them: the checksum of the ids with their labels, in order. Empty
+    without a column of ids."""
 
 
 def survey(own: OwnData) -> Survey:
@@ -53,6 +57,7 @@ def survey(own: OwnData) -> Survey:
     """
     rows: Counter[Kind] = Counter()
     classes: list[str] = []
+    orders: dict[tuple[str, str], Any] = defaultdict(hashlib.sha256)
     problems: list[str] = []
     for place in with_progress([*places(own)], "files", "look"):
         try:
@@ -65,12 +70,14 @@ def survey(own: OwnData) -> Survey:
                 split = _told(values, own.split_column) if place.split is None else place.split
                 language = _told(values, own.language_column) if place.language is None else place.language
                 rows[Kind(place, split, language, label if isinstance(label, str) else "")] += 1
+                if own.id_column:
+                    orders[split, language].update(repr((cell(own.id_column, values), label)).encode())
         except OSError as error:
             problems.append(f"{place.path} cannot be read: {error.strerror or error}")
         except InputError as error:
             problems += str(error).split("\n")
     raise_all("the files cannot be read:", [*dict.fromkeys(problems)])
-    return Survey(own, rows, classes)
+    return Survey(own, rows, classes, {where: digest.hexdigest() for where, digest in orders.items()})
 
 
 def _told(values: Mapping[str, Any], column: str | None) -> str:
@@ -148,6 +155,18 @@ def rows_lie(surveyed: Survey, codes: Mapping[str, str]) -> Lying:
             where += [(own.language_column or "", kind.language)] if kind.place.language is None else []
             lying[split].setdefault(codes[kind.language], {})[kind.place] = tuple(where)
     return lying
+
+
+def same_rows(surveyed: Survey, codes: Mapping[str, str]) -> list[str]:
+    """The splits whose rows have the same ids and labels in all of several languages; none if those of one have not."""
+    own = surveyed.own
+    orders: dict[str, list[str]] = defaultdict(list)
+    for split, spelled, language in {(split_of(own, kind), kind.split, kind.language) for kind in surveyed.rows}:
+        if split and language in codes and (spelled, language) in surveyed.orders:
+            orders[split].append(surveyed.orders[spelled, language])
+    several = {split: of_split for split, of_split in orders.items() if len(of_split) > 1}
+    same = all(len({*of_split}) == 1 for of_split in several.values())
+    return [split for split in own.read_splits if split in several] if same else []
 
 
 def unclear_languages(codes: Mapping[str, str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,8 +123,7 @@ def differences(curves: Curves, signature: Signature) -> list[str]:
         return []
 
     def of(section: str, key: str) -> Any:
-        values = (curves.config or {}).get(section)
-        return values.get(key) if isinstance(values, Mapping) else None
+        return _setting(curves.config or {}, section, key)
 
     lr = of("optimization", "lr")
     pairs: list[tuple[str, Any, Any]] = [("seed", of("common", "seed"), signature.seed)]
@@ -136,6 +136,12 @@ def differences(curves: Curves, signature: Signature) -> list[str]:
             ("model.pretrained", of("model", "pretrained"), training.encoder),
         ]
     return [f"{key} is {got!r} in the log and {said!r} there" for key, got, said in pairs if got not in (None, said)]
+
+
+def _setting(config: Mapping[str, Any], section: str, key: str) -> Any:
+    """A value of a configuration, None if it is not there; what a log shows need not be a configuration of fairseq."""
+    values = config.get(section)
+    return values.get(key) if isinstance(values, Mapping) else None
 
 
 def _sorted_terms(terms: Any) -> Any:
@@ -192,8 +198,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     if other is None:
         return False
     sections = ("task", "model", "criterion", "optimization", "optimizer", "lr_scheduler")
-    seeds = [config.get("common", {}).get("seed") for config in (one, other)]
-    folders = [config.get("checkpoint", {}).get("save_dir") for config in (one, other)]
+    seeds = [_setting(config, "common", "seed") for config in (one, other)]
+    folders = [_setting(config, "checkpoint", "save_dir") for config in (one, other)]
     same = all(one.get(section) == other.get(section) for section in sections)
     return same and seeds[0] == seeds[1] and folders[0] == folders[1]
 
@@ -210,7 +216,7 @@ def _progress(name: str, message: str) -> tuple[str, int, dict[str, float]] | No
     else:
         return None
     update = values.pop("num_updates", None)
-    return None if update is None or not values else (kind, int(update), values)
+    return None if update is None or not math.isfinite(update) or not values else (kind, int(update), values)
 
 
 def _numbers(pattern: re.Pattern[str], message: str) -> dict[str, float]:
@@ -221,13 +227,13 @@ def _from_json(message: str, prefix: str) -> dict[str, float]:
     """Numbers by their keys; fairseq writes those of its meters as texts, and a subset's name before each."""
     try:
         stats = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     values = {}
     for key, value in stats.items():
         try:
             values[key.removeprefix(prefix)] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     return values
 

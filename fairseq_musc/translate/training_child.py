@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fairseq_musc.forks import spare_the_parent
+from fairseq_musc.forks import end_at_once, spare_the_parent
 from fairseq_musc.safe_loading import allow_fairseq_checkpoints
 
 #: What makes fairseq stop behind the next update: any training time above this many hours.
@@ -64,6 +64,7 @@ def main() -> None:
     train.Trainer = with_signs(train.Trainer)
     choose_kernels()
     spare_the_parent()
+    end_at_once()
     allow_fairseq_checkpoints()  # a checkpoint to go on from
     settings = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
 
