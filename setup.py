@@ -64,8 +64,8 @@ setup(
         "fairseq_musc.page": ["templates/*"],
         "fairseq_musc": ["py.typed"],
     },
-    # fairseq is an extra: `fairseq-fixed` asks for torchaudio, and a torchaudio built for another torch breaks
-    # transformers. `make venv` (and docs/install.md) installs it without its dependencies.
+    # fairseq is neither asked for nor an extra: `fairseq-fixed` asks for torchaudio, and a torchaudio built for another
+    # torch breaks transformers. `make venv` (and docs/install.md) installs it without its dependencies.
     install_requires=[
         "hydra-core==1.3.2",
         "omegaconf==2.3.0",
@@ -89,7 +89,6 @@ setup(
         "filelock>=3.24",  # earlier ones wait for ever where a file system has no locks
     ],
     extras_require={
-        "fairseq": ["fairseq-fixed==0.12.3.1"],
         "datasets": ["datasets>=4.8", "pyarrow>=21"],
         "report": ["Jinja2>=3.1", "matplotlib>=3.9"],
         "pretrain": ["accelerate>=1.1"],

@@ -76,6 +76,13 @@ OF_THE_MACHINE = frozenset(
 )
 
 
+#: What can be left out of an environment and is asked for by a verb without a word of its own: how it is installed.
+LEFT_OUT = {
+    "fairseq": "pip install numpy cython setuptools, and then pip install --no-deps --no-build-isolation fairseq-fixed",
+    "fairseq_cli": "it comes with fairseq: pip install --no-deps --no-build-isolation --force-reinstall fairseq-fixed",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, 2 after an error that the user can mend, 130 after Ctrl-C, or 141
     when nobody reads stdout any more.
@@ -97,6 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         print(f"fairseq-musc {verb_name}: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        said = f"{error.name} is not installed, and this verb needs it: {LEFT_OUT[error.name]}"
+        print(f"fairseq-musc {verb_name}: error: {said}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         if not nobody_reads():

@@ -60,6 +60,19 @@ pawsx)
   recipe=(--config-dir "$raw" --config-name "$set") reading=(--dataset "$raw/$set.data.yaml")
   ;;
 esac
+case $part in
+prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
+4)
+  if [ "$set" = pawsx ]; then
+    echo "$0: PART 4 is not for pawsx, which has no original training text but English; take a set of CLS" >&2
+    exit 2
+  fi
+  ;;
+*)
+  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
+  exit 2
+  ;;
+esac
 # shellcheck disable=SC2206  # options are words
 options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
 
@@ -133,6 +146,10 @@ grid) grid ;;
   done
   ;;
 4)
+  if ! compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
+    echo "$0: $out/corpora has no T_trn, original training text in other languages, which PART 4 is about" >&2
+    exit 2
+  fi
   table 4
   for count in $rows; do
     compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT
@@ -173,9 +190,5 @@ weights)
     fairseq-musc ensemble --predictions "$run/predictions" --weight validation
   done | tee "$results/weights.txt"
   compare weights-half "$rows" ${mt}_ce ${mt}_ce Ens_w Ens
-  ;;
-*)
-  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
-  exit 2
   ;;
 esac

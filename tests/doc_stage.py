@@ -188,10 +188,15 @@ def every_data_set(folder, world, checkpoint):
     """All raw files, an encoder, and a translator of all their languages that has learned next to nothing."""
     raw_files(folder, world, checkpoint)
     xnli(folder / "xnli", world, checkpoint)
+    encoder_and_translator(folder, world, {*PAWSX, *XNLI, *MARC, "it"})
+
+
+def encoder_and_translator(folder, world, languages):
+    """An encoder, and a translator that has learned next to nothing but knows its languages."""
     shutil.copytree(world.encoder, folder / "encoder")
     parallel = folder / "parallel"
     parallel.mkdir()
-    for language in sorted({*PAWSX, *XNLI, *MARC, "it"} - {"en"}):
+    for language in sorted(languages - {"en"}):
         lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(40)]
         (parallel / f"en-{language}.tsv").write_text("".join(lines), encoding="utf-8")
     size = ["--dim", "8", "--ffn-dim", "8", "--heads", "1", "--encoder-layers", "1", "--decoder-layers", "1"]
@@ -200,10 +205,50 @@ def every_data_set(folder, world, checkpoint):
     assert main(["train-translator", *map(str, options)]) == 0
 
 
+def of_marc(folder, world, checkpoint):
+    """An encoder and a translator for reviews in the languages of MARC."""
+    encoder_and_translator(folder, world, {*MARC})
+
+
+def of_mldoc(folder, world, checkpoint):
+    """The same for news."""
+    encoder_and_translator(folder, world, {"de", "es", "fr", "it", "ja", "ru", "zh"})
+
+
+def of_xnli(folder, world, checkpoint):
+    """The same for pairs in 15 languages."""
+    encoder_and_translator(folder, world, {*XNLI})
+
+
+def of_cls(folder, world, checkpoint):
+    """The same for reviews in the languages of CLS, and the raw reviews."""
+    (folder / "CLS").mkdir()
+    reviews_of(folder / "CLS", "books")
+    encoder_and_translator(folder, world, {"en", "de", "fr", "ja"})
+
+
+def predictions(folder, world, checkpoint):
+    """Predictions of a run."""
+    predicted(checkpoint, world.data, folder / "predictions")
+
+
 def data_bin(folder, world, checkpoint):
     """A data-bin and the encoder that it is for."""
     shutil.copytree(world.data, folder / "data-bin")
     shutil.copytree(world.encoder, folder / "encoder")
+
+
+def of_the_readme(folder, world, checkpoint):
+    """A data-bin, predictions to compare, and texts to translate."""
+    data_bin(folder, world, checkpoint)
+    for name, seed in (("P1", 1), ("P2", 2)):
+        write_run(folder / name, terms="ce", seed=seed)
+    rows = sentences(4, seed=5)
+    there = [("S_trn", "en"), *((name, xx) for name in ("T_trn", "T_val", "T_tst") for xx in ("de", "ja"))]
+    for name, xx in there:
+        content = [Row(f"{n}", str(n % 2), row[xx]) for n, row in enumerate(rows)]
+        write_corpus(folder / "corpora", Corpus(name, xx, xx, "toy", ("0", "1"), content))
+    (folder / "in.txt").write_text("".join(f"{row['ja']}\n" for row in rows), encoding="utf-8")
 
 
 def own_data(folder, world, checkpoint):
@@ -298,6 +343,8 @@ class Stage:
     """What is taken away before every block: where blocks are alternatives, and not steps."""
     translator: str | None = None
     """Under which name there is a small translator that was really trained (en, de, ja)."""
+    for_long: Callable[..., None] | None = None
+    """Adds to the folder what only the blocks that take long need."""
 
 
 #: The same of a whole table of the paper, which several seeds and losses would only make longer.
@@ -312,17 +359,50 @@ TINY_TABLE = {
     "scripts/": f"{SCRIPTS}/",
 }
 
+#: What stands for the published models.
+SMALL_MODELS = {
+    " m2m_100": " translator --beam 1 --max-len-b 2 --cpu",
+    "bert-base-multilingual-cased": "encoder",
+    "scripts/": f"{SCRIPTS}/",
+}
+
 PAGES = {
+    "README.md": Stage(
+        of_the_readme,
+        {
+            "task.data=data-bin": f"task.data=data-bin{TINY_TRAINING}",
+            "--output runs --seeds 1 2 3": f"--output runs --seeds 1{TINY_TRAINING}",
+            "--output runs/grid": "--output runs/grid --lr 1e-3 --lam 0.1 0.9 --seeds 1",
+            " m2m_100": " m2m_100 --cpu --beam 1 --max-len-b 20",
+            "--to ko": "--to en",
+            "scripts/": f"{SCRIPTS}/",
+        },
+        translator="m2m_100",
+    ),
     "docs/real-weights.md": Stage(every_data_set, TINY_TABLE),
     "docs/algorithms.md": Stage(data_bin, {"criterion.terms=ce ": f"criterion.terms=ce{TINY_TRAINING} "}),
     "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
-    "docs/cls.md": Stage(reviews),
+    "docs/cls.md": Stage(
+        reviews,
+        {
+            **SMALL_MODELS,
+            "--hold-out 400": "--hold-out 2",
+            "--output runs --seeds 1 2 3 4 5": f"--output runs --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_cls,
+    ),
     "docs/debian.md": Stage(lists_of_apt),
     "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
     "docs/engines.md": Stage(
         texts_of_engines, {" --cpu": " --cpu --repeats 1 --beam 2 --max-len-b 20"}, translator="FOLDER"
     ),
-    "docs/grid.md": Stage(data_bin),
+    "docs/grid.md": Stage(
+        data_bin,
+        {
+            "runs/grid task.data": f"runs/grid --lr 1e-3 --lam 0.1 0.9 --seeds 1{TINY_TRAINING} task.data",
+            "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}",
+        },
+    ),
     "docs/huggingface.md": Stage(
         hugging_face,
         {
@@ -331,8 +411,21 @@ PAGES = {
             "--input NAME --text-column text ": "--input reviews --text-column text ",
         },
     ),
-    "docs/marc.md": Stage(raw_files),
-    "docs/mldoc.md": Stage(raw_files),
+    "docs/marc.md": Stage(
+        raw_files,
+        {**SMALL_MODELS, "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}"},
+        for_long=of_marc,
+    ),
+    "docs/mldoc.md": Stage(
+        raw_files,
+        {
+            **SMALL_MODELS,
+            # Table 7 is about 1000 rows, of which there are a few here.
+            " --hyperparameters table7": "",
+            "--output runs/mldoc1000": f"--output runs/mldoc1000 --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_mldoc,
+    ),
     "docs/page.md": Stage(report_page),
     "docs/speed.md": Stage(data_bin, {" model.precision=": f"{TINY_TRAINING} model.precision="}),
     "docs/tables.md": Stage(tables),
@@ -357,5 +450,14 @@ PAGES = {
     "docs/watching.md": Stage(
         data_bin, {"common.tensorboard_logdir=": f"{TINY_TRAINING} common.tensorboard_logdir=".lstrip()}
     ),
-    "docs/xnli.md": Stage(xnli),
+    "docs/promises.md": Stage(predictions),
+    "docs/xnli.md": Stage(
+        xnli,
+        {
+            **SMALL_MODELS,
+            "musc_xnli task.data=data-bin": f"musc_xnli task.data=data-bin{TINY_TRAINING}",
+            "--output runs/xnli": f"--output runs/xnli --seeds 1{TINY_TRAINING}",
+        },
+        for_long=of_xnli,
+    ),
 }

@@ -211,7 +211,10 @@ def run_file(words):
 
 def run_page(page, hows, folder, request):
     stage = PAGES[page]
-    stage.furnish(folder, *map(request.getfixturevalue, ("world", "checkpoint")))
+    made = [*map(request.getfixturevalue, ("world", "checkpoint"))]
+    stage.furnish(folder, *made)
+    if stage.for_long and "long" in hows:
+        stage.for_long(folder, *made)
     if stage.translator:  # a copy, for CTranslate2 keeps its own beside the files
         shutil.copytree(request.getfixturevalue("translator_folder"), folder / stage.translator)
     names = {}

@@ -24,7 +24,14 @@ from fairseq_musc.cli import main
 from fairseq_musc.errors import InputError
 from fairseq_musc.experiments import cells, processes
 from fairseq_musc.experiments.cells import Cell, Result, check_settings, collect, mend_checkpoints, quoted
-from fairseq_musc.experiments.grid import add_arguments, boxes, launch_command, make_plan, overrides_apart
+from fairseq_musc.experiments.grid import (
+    add_arguments,
+    boxes,
+    check_launcher,
+    launch_command,
+    make_plan,
+    overrides_apart,
+)
 from fairseq_musc.experiments.processes import environments, held_alone, last_figure, train_cells
 from fairseq_musc.files import read_sealed_json, write_json, write_sealed_json
 
@@ -381,6 +388,25 @@ def test_the_launcher_calls_the_folders_as_the_grid_does(tmp_path):
     }
     assert len(swept["optimization.lr"]) * len(swept["criterion.lam"]) == 9
     assert swept["common.seed"] == [1, 2]
+
+
+def test_long_lines_of_a_failed_log_are_cut():
+    assert processes.narrow("abcde\n\nabcdef\nab", 5) == "abcde\n\nabcde [...]\nab"
+
+
+def test_a_launcher_that_is_not_there_is_named_before_anything_is_trained(world, tmp_path, capsys):
+    ours = tmp_path / "own" / "hydra" / "launcher"
+    ours.mkdir(parents=True)
+    (ours / "queue.yaml").write_text("_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n")
+    for name in ("submitit_slurm", "basic", "queue"):
+        check_launcher(name, tmp_path / "own")
+    options = ["--config-name", "musc_pawsx", "--output", str(tmp_path / "grid"), "--launcher", "queue"]
+    assert main(["grid", *options, f"task.data={world.data}"]) == 2
+    said = capsys.readouterr().err
+    assert "--launcher queue is not installed; Hydra knows basic, submitit_local, submitit_slurm here" in said
+    assert "pip install 'fairseq-musc[slurm]'" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "grid").exists()
 
 
 def test_a_launcher_refuses_values_that_hydra_would_name_otherwise(tmp_path):

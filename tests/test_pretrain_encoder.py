@@ -4,7 +4,9 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,39 @@ def test_it_learns_and_goes_on_where_it_was_stopped(tmp_path, encoder, counting,
     assert same - {"embeddings.position_ids"} == {"pooler.dense.weight", "pooler.dense.bias"}
     assert AutoTokenizer.from_pretrained(output).get_vocab() == AutoTokenizer.from_pretrained(encoder).get_vocab()
     assert (output / "vocab.txt").read_text() == (encoder / "vocab.txt").read_text()
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_a_checkpoint(tmp_path, encoder, counting, sent, status):
+    """Sent to a process of its own at the first line on the loss, as a terminal and Slurm send it."""
+    program = Path(sys.executable).with_name("fairseq-musc")
+    output = tmp_path / "e"
+    options = ["--encoder", encoder, "--output", output, "--text", counting, "--cpu", "--max-length", "16"]
+    options += ["--batch-size", "8", "--held-out", "6", "--num-workers", "1", "--updates", "100000"]
+    said = []
+    with subprocess.Popen(
+        [program, "pretrain-encoder", *map(str, options)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        for line in process.stderr:
+            said.append(line)
+            if "  loss " in line:
+                os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
+                break
+        said += process.stderr.readlines()
+    text = "".join(said)
+    assert process.returncode == status, text[-3000:]
+    assert "Traceback" not in text
+    assert text.count("stopping behind this update, with a checkpoint") == 1
+    (checkpoint,) = (tmp_path / ".e.pretraining").glob("checkpoint-*")
+    update = int(checkpoint.name.rpartition("-")[2])
+    assert update >= 50
+    assert f"stopped at update {update}; the same command goes on from there\n" in text
+    assert not output.exists()
+    assert pretrain(encoder, output, "--text", counting, "--held-out", 6, "--updates", update + 1) == 0
+    assert json.loads((output / "pretraining.json").read_text())["updates"] == update + 1
 
 
 def test_minutes_that_are_over_make_the_encoder_of_what_there_is(tmp_path, encoder, counting):

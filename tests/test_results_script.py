@@ -24,45 +24,97 @@ def test_a_set_or_a_part_that_is_not_there_is_named(tmp_path):
     for arguments, said in (
         (("3", "marc", "raw", tmp_path, "tiny"), "SET is 'marc'"),
         (("3", "pawsx", "raw", tmp_path, "huge"), "SIZE is 'huge'"),
+        (("6", "pawsx", "raw", tmp_path, "tiny"), "PART is '6'"),
+        (("4", "pawsx", "raw", tmp_path, "tiny"), "PART 4 is not for pawsx"),
     ):
         done = script(*arguments, **there)
         assert (done.returncode, said in done.stderr) == (2, True)
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.long
-@pytest.mark.shared
-@pytest.mark.skipif(not (SHARED / "cls").is_dir(), reason="needs the real reviews of ../shared/data")
-def test_tables_3_and_5_with_two_numbers_of_rows(tmp_path):
-    """Some minutes: a translator, 5 trainings of the grid, 5 for each number of rows."""
-    options = {"OMP_NUM_THREADS": "2", "LANGUAGES": "en de fr ja"}
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "encoder"
+    sizes = ["--vocab-size", 2000, "--hidden-size", 32, "--layers", 1, "--heads", 2, "--intermediate-size", 64]
+    text = ["--text", SHARED / "parallel" / "en-ko.tsv.gz"]
+    subprocess.run(["fairseq-musc", "new-encoder", "--output", folder, *text, *map(str, sizes)], check=True)
+    return folder
+
+
+def translator(folder, languages):
     made = subprocess.run(
-        [ROOT / "scripts" / "m2m_small.sh", SHARED / "parallel", "-", tmp_path, "tiny"],
-        env={**os.environ, **options},
+        [ROOT / "scripts" / "m2m_small.sh", SHARED / "parallel", "-", folder, "tiny"],
+        env={**os.environ, "OMP_NUM_THREADS": "2", "LANGUAGES": languages},
         capture_output=True,
         text=True,
     )
     assert made.returncode == 0, made.stderr[-3000:]
-    encoder = ["--output", tmp_path / "encoder", "--text", SHARED / "parallel" / "en-ko.tsv.gz", "--vocab-size", 2000]
-    encoder += ["--hidden-size", 32, "--layers", 1, "--heads", 2, "--intermediate-size", 64]
-    subprocess.run(["fairseq-musc", "new-encoder", *map(str, encoder)], check=True)
-    options |= {
-        "ENCODER": str(tmp_path / "encoder"),
-        "TRANSLATOR": str(tmp_path / "translator"),
-        "ROWS": "10 all",
+    return folder / "translator"
+
+
+def parts_of(which, raw, folder, encoder, languages, parts, rows):
+    """The folder of results after each part in turn."""
+    options = {
+        "OMP_NUM_THREADS": "2",
+        "ENCODER": str(encoder),
+        "TRANSLATOR": str(translator(folder, languages)),
+        "ROWS": rows,
         "SEEDS": "1",
     }
-    for part in ("5", "3", "weights"):
-        done = script(part, "cls_books", SHARED / "cls", tmp_path, "tiny", **options)
-        assert done.returncode == 0, done.stderr[-3000:]
-    results = tmp_path / "cls_books" / "results"
+    for part in parts:
+        done = script(part, which, raw, folder, "tiny", **options)
+        assert done.returncode == 0, f"part {part}: {done.stderr[-3000:]}"
+    return folder / which / "results"
+
+
+LOSSES = ("ce", "ce+sc", "ce+mu", "ce+sc+mu", "ce+mu+sc+musc")
+EVERY_TABLE = {"ens-t_tst.md", "ens-s_tst_mt.md", "table3.md", "table5.md", *(f"{terms}-ce.md" for terms in LOSSES[1:])}
+
+
+def names(folder, pattern="*"):
+    return {path.name for path in folder.glob(pattern) if path.is_file()}
+
+
+@pytest.mark.long
+@pytest.mark.shared
+@pytest.mark.timeout(2400)  # beside other work
+@pytest.mark.skipif(not (SHARED / "cls").is_dir(), reason="needs the real reviews of ../shared/data")
+def test_every_part_on_reviews_with_two_numbers_of_rows(tmp_path, encoder):
+    """Some minutes: a translator, 5 trainings of the grid, 7 for each number of rows."""
+    parts = ("prepare", "grid", "5", "3", "4", "figure", "probe", "calibration", "weights")
+    results = parts_of("cls_books", SHARED / "cls", tmp_path, encoder, "en de fr ja", parts, "10 all")
+    of_four = {"table4.md", "bt-original-on-s_tst_mt.md", "bt-original-on-t_tst.md"}
     for rows, count in (("10", 10), ("all", 20)):
         assert f"- rows of S_trn: {count}\n" in (results / rows / "table5.md").read_text(encoding="utf-8")
-        assert {path.name for path in (results / rows).glob("*.md")} >= {
-            *("table3.md", "table5.md", "ens-t_tst.md", "ens-s_tst_mt.md"),
-            *(f"{terms}-ce.md" for terms in ("ce+sc", "ce+mu", "ce+sc+mu", "ce+mu+sc+musc")),
-        }
+        assert names(results / rows, "*.md") == EVERY_TABLE | of_four | (
+            {"weights-half.md"} if rows == "all" else set()
+        )
+    check_other_parts(results)
     assert "Ens_w.de" in (results / "weights.txt").read_text(encoding="utf-8")
-    assert {path.name for path in results.glob("grid-*.md")} == {
-        f"grid-{terms}.md" for terms in ("ce", "ce+sc", "ce+mu", "ce+sc+mu", "ce+mu+sc+musc")
+
+
+@pytest.mark.long
+@pytest.mark.shared
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(not (SHARED / "pawsx").is_dir(), reason="needs the real pairs of ../shared/data")
+def test_every_part_on_pairs_of_sentences(tmp_path, encoder):
+    """Some minutes: a translator of 7 languages, 5 trainings of the grid, 5 for the tables."""
+    parts = ("3", "5", "figure", "probe", "calibration", "weights")
+    raw = SHARED / "pawsx" / "x-final"
+    results = parts_of("pawsx", raw, tmp_path, encoder, "en de es fr ja ko zh", parts, "all")
+    table = (results / "all" / "table3.md").read_text(encoding="utf-8")
+    assert all(f"| {language} " in table for language in ("EN", "DE", "ES", "FR", "JA", "KO", "ZH"))
+    assert names(results / "all", "*.md") == EVERY_TABLE | {"weights-half.md"}
+    check_other_parts(results)
+    assert "Ens_w.ko" in (results / "weights.txt").read_text(encoding="utf-8")
+
+
+def check_other_parts(results):
+    """What is written beside the tables, with one seed."""
+    assert names(results) == {
+        *(f"grid-{terms}.md" for terms in LOSSES),
+        *(f"figure1.{ending}" for ending in ("png", "svg", "tsv")),
+        *(f"{name}.{ending}" for name in ("probe", "calibration-seed=1") for ending in ("md", "tsv")),
+        "weights.txt",
     }
+    assert all(path.stat().st_size for path in results.iterdir())

@@ -30,6 +30,7 @@ from fairseq_musc.demo.grammar import (
 )
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import written_whole
+from fairseq_musc.progress import progress_bar, with_progress
 
 ORIGINAL_RATE = 0.25
 """How often the dataset's texts in other languages depart from the plain way, in each respect."""
@@ -45,7 +46,7 @@ def draw_pairs(rng: random.Random, count: int, used: set[str]) -> list[Pair]:
     labels = [1 - i % 2 for i in range(count)]
     rng.shuffle(labels)
     pairs = []
-    for label in labels:
+    for label in with_progress(labels, "pairs", "make up pairs"):
         while True:
             pair = random_pair(rng, label)
             english = {render("en", *pair.first), render("en", *pair.second)}
@@ -73,13 +74,15 @@ def parallel_rows(count: int, seed: int, used: set[str]) -> list[dict[str, str]]
     rng = random.Random(f"{seed} parallel")
     rows: list[dict[str, str]] = []
     seen = set(used)
-    while len(rows) < count:
-        meaning, style = random_meaning(rng, moody=0.25), random_style(rng, PARALLEL_RATE)
-        plain = random_flavour(rng, PARALLEL_RATE).of(style)
-        row = {language: render(language, meaning, style if language == "en" else plain) for language in LANGUAGES}
-        if row["en"] not in seen:
-            seen.add(row["en"])
-            rows.append(row)
+    with progress_bar(count, "sentences", "make up parallel text") as bar:
+        while len(rows) < count:
+            meaning, style = random_meaning(rng, moody=0.25), random_style(rng, PARALLEL_RATE)
+            plain = random_flavour(rng, PARALLEL_RATE).of(style)
+            row = {language: render(language, meaning, style if language == "en" else plain) for language in LANGUAGES}
+            if row["en"] not in seen:
+                seen.add(row["en"])
+                rows.append(row)
+                bar.update()
     return rows
 
 

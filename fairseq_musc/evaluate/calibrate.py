@@ -34,6 +34,7 @@ from fairseq_musc.evaluate.layout import NOTHING, Sheet, as_text, number, text, 
 from fairseq_musc.evaluate.report import ordered
 from fairseq_musc.evaluate.table import Predictions, Signature, list_predictions, notation, read_predictions
 from fairseq_musc.files import written_whole
+from fairseq_musc.progress import with_progress
 from fairseq_musc.version import __version__
 
 #: The lines of the table.
@@ -78,9 +79,9 @@ def read_lines(folder: Path) -> dict[str, dict[str, Predictions]]:
         InputError: there are none, or they are of several checkpoints or other rows.
     """
     tables: dict[str, dict[str, Predictions]] = {line: {} for line in LINES}
-    for corpus, language in list_predictions(folder):
-        if corpus in LINES:
-            tables[corpus][language] = read_predictions(folder, corpus, language)
+    wanted = [(corpus, language) for corpus, language in list_predictions(folder) if corpus in LINES]
+    for corpus, language in with_progress(wanted, "tables", "read"):
+        tables[corpus][language] = read_predictions(folder, corpus, language)
     tables = {line: cells for line, cells in tables.items() if cells}
     if not tables:
         raise InputError(f"{folder} holds no predictions for {', '.join(LINES)}; predict first")
@@ -174,7 +175,8 @@ def draw(lines: Mapping[str, tuple[Bins, float]], stem: Path, title: str) -> Non
         axes[1, 0].set_ylabel("share of rows")
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
         figure.tight_layout()
-        for ending, metadata in (("png", None), ("svg", {"Date": None})):
+        files: tuple[tuple[str, dict[str, None] | None], ...] = (("png", None), ("svg", {"Date": None}))
+        for ending, metadata in with_progress(files, "files", "draw"):
             with written_whole(stem.with_name(f"{stem.name}.{ending}"), "wb") as stream:
                 figure.savefig(stream, format=ending, dpi=200, metadata=metadata)
         pyplot.close(figure)

@@ -18,6 +18,7 @@ from typing import Any
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Signature, list_predictions, read_predictions
 from fairseq_musc.models.settings import RECIPE, said_by_the_recipe
+from fairseq_musc.progress import with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def signature_of(folder: Path) -> Signature:
     tables = list_predictions(folder)
     if not tables:
         raise InputError(f"{folder} holds no predictions tables; give a folder that `fairseq-musc predict` wrote")
-    signatures = [read_predictions(folder, *table).signature for table in tables]
+    signatures = [read_predictions(folder, *table).signature for table in with_progress(tables, "tables", "read")]
     checkpoints = {signature.checkpoint_sha256 for signature in signatures}
     if len(checkpoints) > 1:
         raise InputError(f"{folder} holds tables of {len(checkpoints)} checkpoints; give a folder for one of them")

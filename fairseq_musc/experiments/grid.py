@@ -176,6 +176,8 @@ def run(arguments: argparse.Namespace) -> None:
     plan = make_plan(arguments)
     if plan.for_hydra and arguments.launcher is None:
         raise InputError(f"{', '.join(plan.for_hydra)}: overrides of Hydra itself are for --launcher; leave them away")
+    if arguments.launcher is not None:
+        check_launcher(arguments.launcher, arguments.config_dir)
     plan.recipe.check([*plan.fixed, *(_swept(axis.overrides) for axis in plan.axes)])
     settings = next(iter(plan.cells.values())).settings
     check_picked_by_accuracy(settings)
@@ -322,6 +324,21 @@ def _remembered(output: Path) -> argparse.Namespace:
 
 
 # --- on a cluster ----------------------------------------------------------------------------------------------------
+
+
+def check_launcher(name: str, config_dir: Path | None) -> None:
+    """Raises :class:`InputError` for a launcher that neither a plugin of Hydra nor ``--config-dir`` brings."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # finds the plugins that are installed; each says then what launchers it has
+    known = {Path(file).stem for file in ConfigStore.instance().repo["hydra"]["launcher"]}
+    if config_dir is not None:
+        known |= {file.stem for file in (config_dir / "hydra" / "launcher").glob("*.yaml")}
+    if name in known:
+        return
+    brought = "pip install 'fairseq-musc[slurm]' brings submitit_slurm and submitit_local"
+    raise InputError(f"--launcher {name} is not installed; Hydra knows {', '.join(sorted(known))} here; {brought}")
 
 
 def launch(plan: Plan, launcher: str, keep: str) -> list[str]:

@@ -24,6 +24,8 @@ from fairseq_musc.files import write_json
 GRACE = 60
 #: Lines of a failed training's log that are shown.
 SHOWN_LINES = 12
+#: Characters of such a line that are shown: fairseq logs all its settings in one of thousands, above the error.
+SHOWN_WIDTH = 400
 
 
 class Training(NamedTuple):
@@ -154,7 +156,7 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
                         say(f"{cell.name}: done, {figure}, {result.seconds:.0f} s")
                         remove_checkpoints(cell, keep)
                     else:
-                        failed[cell.name] = last_lines(cell.log, SHOWN_LINES)
+                        failed[cell.name] = narrow(last_lines(cell.log, SHOWN_LINES), SHOWN_WIDTH)
                         say(f"{cell.name}: failed with status {status}; the end of {cell.log}:\n{failed[cell.name]}")
                     bar.update()
                 _show_running(bar, running)
@@ -162,6 +164,11 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
         finally:
             _end(running, told)
     return failed
+
+
+def narrow(text: str, width: int) -> str:
+    """A text with its longer lines cut to ``width`` characters."""
+    return "\n".join(line if len(line) <= width else f"{line[:width]} [...]" for line in text.split("\n"))
 
 
 def _start(cell: Cell, place: int, environment: dict[str, str]) -> Training:

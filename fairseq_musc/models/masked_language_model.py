@@ -34,6 +34,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
 from fairseq_musc.progress import say, with_progress
 from fairseq_musc.safe_loading import NO_CODE
+from fairseq_musc.stopping import Stop
 
 #: Texts that are cut into pieces at once.
 AT_ONCE = 1000
@@ -75,6 +76,8 @@ class Done(NamedTuple):
     """What a training has come to."""
 
     finished: bool
+    asked: int | None
+    """The signal that asked it to stop, if one did."""
     updates: int
     seconds: float
     rows: int
@@ -119,6 +122,7 @@ class ByTheClock(TrainerCallback):
 
     def __init__(self, stopping: Stopping, before: float, held_out: dict[str, float], save_every: int) -> None:
         self.stopping, self.before, self.held_out, self.save_every = stopping, before, held_out, save_every
+        self.stop = Stop()
         self.began: float | None = None
         self.finished = False
 
@@ -144,11 +148,12 @@ class ByTheClock(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ends the training if it is over or this process is to leave it, and has checkpoints written."""
         self.finished = self.progress(state.global_step) >= 1
-        left = self.stopping.end is not None and time.monotonic() >= self.stopping.end
+        out_of_time = self.stopping.end is not None and time.monotonic() >= self.stopping.end
+        left = out_of_time or self.stop.asked is not None
         if self.finished or left:
             control.should_training_stop = True
         if self.finished or left or state.global_step % self.save_every == 0:
-            # Not when this process has no time left: what is left is for the checkpoint.
+            # Not when this process is to end: what time it has left is for the checkpoint.
             control.should_evaluate = not left or self.finished
             control.should_save = True
 
@@ -317,12 +322,13 @@ def pretrain(
     trainer.clock, trainer.warmup = clock, options.warmup
     trainer.remove_callback(PrinterCallback)
     if not clock.finished:
-        with quiet():
+        with quiet(), clock.stop.listening():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         updates = trainer.state.global_step
     device = trainer.args.device
     return Done(
         clock.finished,
+        clock.stop.asked,
         updates,
         clock.seconds,
         len(rows),

@@ -16,7 +16,8 @@ over --warmup updates and falls linearly to 0 at --updates or at the end of --mi
 Until it is done, what is done lies beside OUTPUT in a hidden folder: a training that was killed, or ended by
 --stop-after, goes on from its last checkpoint when the same command is given again. --updates, --minutes, --save-every,
 --num-workers and when to stop may be other ones then; with --minutes that are already over, the encoder is made of what
-there is. Minutes count over all such commands, without what is done before the first update of each.
+there is. Minutes count over all such commands, without what is done before the first update of each. Ctrl-C and SIGTERM
+end it behind the update in hand, with a checkpoint and exit status 130 and 143.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: a text cannot be used, the encoder cannot be pretrained, the output folder exists, or what lies in
             the hidden folder was begun with other settings.
-        SystemExit: with :data:`UNFINISHED`, if it was ended by --stop-after.
+        SystemExit: with :data:`UNFINISHED`, if it was ended by --stop-after; with 128 and the number of the signal, if
+            it was asked to stop by one.
     """
     from fairseq_musc.experiments.processes import held_alone
 
@@ -145,7 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
         done = pretrain(arguments.encoder, training, held_out, work, options, stopping)
         if not done.finished:
             say(f"stopped at update {done.updates}; the same command goes on from there")
-            raise SystemExit(UNFINISHED)
+            raise SystemExit(UNFINISHED if done.asked is None else 128 + done.asked)
         with folder_written_whole(arguments.output) as folder:
             done.save(folder)
             about = {
