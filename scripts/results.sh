@@ -101,17 +101,28 @@ prepare() {
   done
 }
 
-grid() { # lambda is nothing to losses without contrastive terms
-  local terms axis
+search() { # TERMS JOBS: the grid of one loss; lambda is nothing to losses without contrastive terms
+  local axis="--lam $lams"
+  [[ $1 == *sc* ]] || axis=criterion.lam=0.5
+  # shellcheck disable=SC2086  # numbers are words
+  fairseq-musc grid "${recipe[@]}" --output "$out/grid/$1" --lr $lrs --seeds $grid_seeds --jobs "$2" \
+      --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$1"
+  mkdir -p "$results"
+  cp "$out/grid/$1/grid.md" "$results/grid-$1.md"
+}
+
+grid() { # the losses side by side if trainings may be: one by one, most would wait for the last of a few
+  local terms pids=() pid failed=0
   for terms in ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc; do
-    axis="--lam $lams"
-    [[ $terms == *sc* ]] || axis=criterion.lam=0.5
-    # shellcheck disable=SC2086  # numbers are words
-    fairseq-musc grid "${recipe[@]}" --output "$out/grid/$terms" --lr $lrs --seeds $grid_seeds --jobs "$jobs" \
-        --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$terms"
-    mkdir -p "$results"
-    cp "$out/grid/$terms/grid.md" "$results/grid-$terms.md"
+    if [ "$jobs" -lt 5 ]; then
+      search "$terms" "$jobs"
+    else
+      search "$terms" $(((jobs + 4) / 5)) &
+      pids+=($!)
+    fi
   done
+  for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" || failed=$?; done
+  return "$failed"
 }
 
 table() { # NUMBER: the trainings for each number of rows, and one table of all

@@ -52,7 +52,7 @@ def translator(folder, languages):
     return folder / "translator"
 
 
-def parts_of(which, raw, folder, encoder, languages, parts, rows):
+def parts_of(which, raw, folder, encoder, languages, parts, rows, jobs="1"):
     """The folder of results after each part in turn."""
     options = {
         "OMP_NUM_THREADS": "2",
@@ -60,6 +60,7 @@ def parts_of(which, raw, folder, encoder, languages, parts, rows):
         "TRANSLATOR": str(translator(folder, languages)),
         "ROWS": rows,
         "SEEDS": "1",
+        "JOBS": jobs,
     }
     for part in parts:
         done = script(part, which, raw, folder, "tiny", **options)
@@ -98,10 +99,10 @@ def test_every_part_on_reviews_with_two_numbers_of_rows(tmp_path, encoder):
 @pytest.mark.timeout(2400)
 @pytest.mark.skipif(not (SHARED / "pawsx").is_dir(), reason="needs the real pairs of ../shared/data")
 def test_every_part_on_pairs_of_sentences(tmp_path, encoder):
-    """Some minutes: a translator of 7 languages, 5 trainings of the grid, 5 for the tables."""
+    """Some minutes: a translator of 7 languages, 5 trainings of the grid side by side, 5 for the tables."""
     parts = ("3", "5", "figure", "probe", "calibration", "weights")
     raw = SHARED / "pawsx" / "x-final"
-    results = parts_of("pawsx", raw, tmp_path, encoder, "en de es fr ja ko zh", parts, "all")
+    results = parts_of("pawsx", raw, tmp_path, encoder, "en de es fr ja ko zh", parts, "all", jobs="5")
     table = (results / "all" / "table3.md").read_text(encoding="utf-8")
     assert all(f"| {language} " in table for language in ("EN", "DE", "ES", "FR", "JA", "KO", "ZH"))
     assert names(results / "all", "*.md") == EVERY_TABLE | {"weights-half.md"}
