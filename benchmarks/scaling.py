@@ -305,7 +305,7 @@ class Bench:
 
 
 class Law(NamedTuple):
-    """``fixed + linear * tokens + quadratic * squares``."""
+    """``fixed + linear * tokens + quadratic * squares``, or ``floor`` where that is more."""
 
     fixed: float
     linear: float
@@ -314,10 +314,12 @@ class Law(NamedTuple):
     """For each 1,000,000 of squared lengths."""
     worst: float
     """The largest relative difference from what was measured."""
+    floor: float = 0.0
+    """What an update takes whose kernels are done before the next ones are launched: on a GPU, the time of the CPU."""
 
     def at(self, tokens: float, squares: float) -> float:
         """What the law says."""
-        return self.fixed + self.linear * tokens / 1e3 + self.quadratic * squares / 1e6
+        return max(self.floor, self.fixed + self.linear * tokens / 1e3 + self.quadratic * squares / 1e6)
 
     def share_of_squares(self, length: float) -> float:
         """The part of what grows that is quadratic, for rows of this length."""
@@ -328,19 +330,40 @@ class Law(NamedTuple):
 def law_of(tokens: Sequence[float], squares: Sequence[float], values: Sequence[float]) -> Law:
     """The law that is nearest to some values: least squares of the relative errors, no part below 0.
 
+    A floor is looked for among the smallest values, and taken if the squares of the errors are less than half of what
+    they are without one.
+
     Args:
         tokens: (n,) of each measurement.
         squares: (n,) sums of squared lengths.
         values: (n,) what was measured, above 0.
     """
-    from scipy.optimize import nnls
-
     measured = np.asarray(values, dtype=float)
     parts = np.stack([np.ones(len(measured)), np.asarray(tokens) / 1e3, np.asarray(squares) / 1e6], axis=1)  # (n, 3)
-    relative = parts / measured[:, None]
+    plain = _law(parts, measured, np.zeros(len(measured), dtype=bool))
+    lows = [measured <= value for value in np.unique(measured)]
+    floored = [_law(parts, measured, low) for low in lows if low.sum() > 1 and (~low).sum() > 3]
+    best = min(floored, key=lambda law: _errors(law, parts, measured), default=plain)
+    return best if 2 * _errors(best, parts, measured) < _errors(plain, parts, measured) else plain
+
+
+def _law(parts: np.ndarray, measured: np.ndarray, low: np.ndarray) -> Law:
+    """The law whose floor is the mean of those that are ``low`` (n,), found from the others."""
+    from scipy.optimize import nnls
+
+    relative = parts[~low] / measured[~low, None]
     size = relative.max(axis=0)  # the three parts differ by orders of magnitude
-    found = nnls(relative / size, np.ones(len(measured)))[0] / size
-    return Law(*map(float, found), float(np.abs(relative @ found - 1).max()))
+    found = nnls(relative / size, np.ones(len(relative)))[0] / size
+    law = Law(*map(float, found), 0.0, float(measured[low].mean()) if low.any() else 0.0)
+    return law._replace(worst=float(np.abs(_said(law, parts) / measured - 1).max()))
+
+
+def _said(law: Law, parts: np.ndarray) -> np.ndarray:
+    return np.maximum(law.floor, parts @ np.array([law.fixed, law.linear, law.quadratic]))
+
+
+def _errors(law: Law, parts: np.ndarray, measured: np.ndarray) -> float:
+    return float(((_said(law, parts) / measured - 1) ** 2).sum())
 
 
 def laws_of(results: Sequence[Measured]) -> dict[str, Law]:
@@ -393,7 +416,9 @@ def explained(shape: Size, rate: float, results: Sequence[Measured], laws: dict[
         products = 1000 * 6 * shape.layer_parameters * 1e3 / rate
         lines += [
             f"- One law for all points: {law.fixed:.2f} ms an update, {law.linear:.3f} ms for each 1,000 tokens, "
-            f"{law.quadratic:.3f} ms for each 1,000,000 of squared lengths; {100 * law.worst:.0f} % off at most.",
+            f"{law.quadratic:.3f} ms for each 1,000,000 of squared lengths"
+            + (f", and no update under {law.floor:.1f} ms" if law.floor else "")
+            + f"; {100 * law.worst:.0f} % off at most.",
             f"- Linear: the products of all layers, 6 operations for each weight and token, would take "
             f"{products:.3f} ms for 1,000 tokens at the rate of a large bf16 product.",
             "- Quadratic: attention is "

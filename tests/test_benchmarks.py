@@ -118,9 +118,13 @@ def test_the_law_of_scaling_is_found_in_exact_figures(monkeypatch):
     rows, lengths = np.meshgrid([10, 100, 1000], [16, 64, 512])
     tokens, squares = (rows * lengths).ravel(), (rows * lengths**2).ravel()
     law = scaling.law_of(tokens, squares, 4 + 0.7 * tokens / 1e3 + 0.2 * squares / 1e6)
-    assert law == pytest.approx((4, 0.7, 0.2, 0), abs=1e-6)
+    assert law == pytest.approx((4, 0.7, 0.2, 0, 0), abs=1e-6)
     assert law.share_of_squares(500) == pytest.approx(0.1 / 0.8)  # 0.2 * 500 / 1000 beside 0.7 for 1,000 tokens
     assert law.at(1000, 1e6) == pytest.approx(4.9)
     no_part_below_0 = scaling.law_of(tokens, squares, 4 + 0.7 * tokens / 1e3 - 1e-4 * squares / 1e6)
     assert no_part_below_0.quadratic == 0
     assert no_part_below_0.share_of_squares(500) == 0
+    waiting = np.maximum(
+        50, 4 + 0.7 * tokens / 1e3 + 0.2 * squares / 1e6
+    )  # for the CPU, where the GPU has little to do
+    assert scaling.law_of(tokens, squares, waiting) == pytest.approx((4, 0.7, 0.2, 0, 6), abs=1e-4)
