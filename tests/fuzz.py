@@ -25,6 +25,7 @@ import traceback
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no threads in what forks
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

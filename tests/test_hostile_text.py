@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from fairseq.dataclass.initialize import hydra_init
-from fuzzing import fuzz
+from fuzzing import READERS, fuzz
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.utils import get_args
 from hydra.core.plugins import Plugins
@@ -529,6 +529,26 @@ def test_command_lines(folder, verb, words):
     finally:
         os.chdir(here)
     assert status in (0, 2)
+
+
+def test_parquet_that_is_damaged_in_its_rows(tmp_path, promise):
+    """Each byte before the end of the file, where the columns stand; pyarrow finds it out when it reads rows."""
+    pytest.importorskip("pyarrow")
+    whole, found = parquet(), 0
+    rows = len(whole) - int.from_bytes(whole[-8:-4], "little") - 8
+    for place in range(4, rows):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        try:
+            records_of(tmp_path, ("parquet", bytes(damaged)))
+        except InputError as error:
+            found += "a.parquet" in str(error)
+    assert found > rows // 3
+    promise("hostile text", "a Parquet file with one byte changed among its rows", rows - 4)
+
+
+def records_of(folder, given_file):
+    next(reader for reader in READERS if "one's own" in reader.name).function(folder, given_file, "")
 
 
 @pytest.mark.parametrize("depth", [10, 100_000])

@@ -419,7 +419,7 @@ def test_a_damaged_page_of_a_parquet_file_is_said_when_it_is_read(tmp_path):
     bytes_of_it = bytearray(path.read_bytes())
     bytes_of_it[40:400] = bytes(360)  # in the first page; what says where the pages are stands at the end
     path.write_bytes(bytes_of_it)
-    with pytest.raises(InputError, match=r"a\.parquet, behind row 0, cannot be read as Parquet"):
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read as Parquet behind row 0"):
         records(path, "parquet", {"0": "0"})
 
 

@@ -134,21 +134,23 @@ def parquet_records(raw: RawFile) -> Records:
         InputError: the file is no Parquet, or pyarrow is not installed.
     """
     parquet = package("pyarrow.parquet")
+    wrong = (package("pyarrow").ArrowException, ValueError, OSError, OverflowError)
     try:
         file = parquet.ParquetFile(raw.path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors are among these
+        names = file.schema_arrow.names
+    except wrong as error:
         raise InputError(f"{raw.path} cannot be read as Parquet: {error}") from None
 
     def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
         done = 0
-        try:
+        try:  # a file that is damaged behind its end, where the columns stand, is found out here
             for batch in file.iter_batches(BATCH):
                 yield from enumerate(batch.to_pylist(), start=done + 1)
                 done += batch.num_rows
-        except (ValueError, OSError, NotImplementedError) as error:  # pages are read as they are asked for
-            raise InputError(f"{raw.path}, behind row {done}, cannot be read as Parquet: {error}") from None
+        except wrong as error:
+            raise InputError(f"{raw.path} cannot be read as Parquet behind row {done:,}: {error}") from None
 
-    return Records(file.schema_arrow.names, rows())
+    return Records(names, rows())
 
 
 def datasets_records(raw: RawFile) -> Records:
