@@ -72,6 +72,12 @@ def test_both_views_and_their_mean_are_those_of_the_verbs(classifier, world, pre
     np.testing.assert_allclose(weighted, 0.75 * got.of_text + 0.25 * got.of_translation)
 
 
+def ties(table):
+    """The rows of a predictions table to which a model gives two classes as good as equal probabilities."""
+    rows = [line.split("\t")[-2:] for line in table.read_text().splitlines() if line[:1] not in ("", "#")][1:]
+    return sum(abs(float(first) - float(second)) < 1e-5 for first, second in rows)
+
+
 def test_an_evaluation_counts_what_the_report_counts(classifier, world, predictions):
     assert main(["report", "--predictions", predictions]) == 0
     lines = [line.split("\t") for line in Path(predictions, "results.tsv").read_text().splitlines() if line[0] != "#"]
@@ -83,8 +89,13 @@ def test_an_evaluation_counts_what_the_report_counts(classifier, world, predicti
     found = classifier.evaluate(texts, labels, languages, text_pairs=pairs)
     assert found.rows == {"de": 21, "en": 21, "fr": 21}
     for line, cells in found.accuracies.items():
-        assert cells == {xx: pytest.approx(float(report[line][xx])) for xx in ("de", "en", "fr")}
-        assert found.average(line) == pytest.approx(float(report[line]["average"]))
+        tied = {xx: ties(Path(predictions, f"{'T_tst' if xx == 'en' else line}.{xx}.tsv")) for xx in cells}
+        assert sum(tied.values()) <= 2  # which of two equal probabilities is the larger one is a matter of rounding
+        assert cells == {
+            xx: pytest.approx(float(report[line][xx]), abs=tied[xx] / 21 + 1e-6) for xx in ("de", "en", "fr")
+        }
+        off = sum(tied.values()) / 63 + 1e-6
+        assert found.average(line) == pytest.approx(float(report[line]["average"]), abs=off)
     assert len({*found.accuracies["T_tst"].values(), *found.accuracies["S_tst_MT"].values()}) > 1
     printed = str(found).splitlines()
     assert printed[0].split() == ["Inference", "EN", "FR", "DE", "Avg."]
