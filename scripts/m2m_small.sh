@@ -20,7 +20,7 @@ parallel=$1 texts=$2 out=$3 size=$4
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 case $size in
 tiny)
-  translator=(--limit 200 --vocabulary 2500 --dim 64 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1
+  translator=(--limit 200 --vocabulary 1700 --dim 64 --ffn-dim 64 --heads 2 --encoder-layers 1 --decoder-layers 1
     --dropout 0 --label-smoothing 0 --updates 120 --warmup 20 --lr 0.01 --max-tokens 800 --held-out 2
     --save-every 118 --average 2)
   training=(--beam 1 --longest 60 --max-len-b 6)
