@@ -76,6 +76,37 @@ def names(folder, pattern="*"):
     return {path.name for path in folder.glob(pattern) if path.is_file()}
 
 
+def test_all_results_names_a_size_that_is_not_there(tmp_path):
+    for arguments, said in (((), "usage:"), ((SHARED, tmp_path, "huge"), "SIZE is 'huge'; it is tiny or full")):
+        done = subprocess.run([ROOT / "scripts" / "all_results.sh", *arguments], capture_output=True, text=True)
+        assert (done.returncode, said in done.stderr) == (2, True)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.long
+@pytest.mark.shared
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(not (SHARED / "cls").is_dir(), reason="needs the real reviews of ../shared/data")
+def test_all_results_from_nothing_which_go_on_where_they_were(tmp_path):
+    """Two domains of reviews, of which the second takes what the grid of the first has picked."""
+    options = {"SETS": "cls_books cls_music", "SEEDS": "1", "LRS": "1e-3", "LAMS": "0.5", "EPOCHS": "1"}
+
+    def run(**environment):
+        command = [ROOT / "scripts" / "all_results.sh", SHARED, tmp_path, "tiny"]
+        return subprocess.run(command, env={**os.environ, **options, **environment}, capture_output=True, text=True)
+
+    failed = run(OPTIONS="optimization.max_epoch=none")
+    assert failed.returncode == 1
+    assert "cls_books-grid failed" in failed.stderr and "max_epoch" in failed.stderr
+    done = run()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "cls_books-grid: " in done.stdout and "cls_music-grid: " not in done.stdout
+    for which in ("cls_books", "cls_music"):
+        results = tmp_path / which / "results"
+        assert EVERY_TABLE | {"table4.md", "weights-half.md"} < names(results / "all", "*.md")
+        assert {"figure1.png", "probe.md", "calibration-seed=1.md", "weights.txt"} < names(results)
+
+
 @pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.timeout(2400)  # beside other work
