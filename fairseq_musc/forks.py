@@ -73,17 +73,13 @@ class Loaders:
     """
 
     def __init__(self) -> None:
-        self._iterators: list[weakref.ref[Any]] = []
+        self._iterator: Callable[[], Any] = lambda: None
+        """A weak reference to the one in use, if it still is."""
 
     def begin(self, iterator: Any) -> None:
-        """Ends the processes of those before ``iterator``, an iterator of fairseq that is to take their place."""
-        for each in self._iterators:
-            _end_loader(each())
-        self._iterators = [weakref.ref(iterator)]
-
-
-def _end_loader(iterator: Any) -> None:
-    loader: DataLoader[Any] | None = getattr(iterator, "dataloader", None)
-    batches = getattr(loader, "_iterator", None)
-    if isinstance(batches, torch_dataloader._MultiProcessingDataLoaderIter):
-        batches._shutdown_workers()
+        """Ends the processes of the one before ``iterator``, an iterator of fairseq that is to take its place."""
+        loader: DataLoader[Any] | None = getattr(self._iterator(), "dataloader", None)
+        batches = getattr(loader, "_iterator", None)
+        if isinstance(batches, torch_dataloader._MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()
+        self._iterator = weakref.ref(iterator)
