@@ -317,9 +317,13 @@ class Law(NamedTuple):
     floor: float = 0.0
     """What an update takes whose kernels are done before the next ones are launched: on a GPU, the time of the CPU."""
 
-    def at(self, tokens: float, squares: float) -> float:
-        """What the law says."""
-        return max(self.floor, self.fixed + self.linear * tokens / 1e3 + self.quadratic * squares / 1e6)
+    def at(self, tokens: Any, squares: Any) -> Any:
+        """What the law says, of a measurement or of an array of them."""
+        return np.maximum(self.floor, self.fixed + self.linear * tokens / 1e3 + self.quadratic * squares / 1e6)
+
+    def errors(self, tokens: np.ndarray, squares: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """By how much the law is off, relative to what was measured, (n,)."""
+        return self.at(tokens, squares) / measured - 1
 
     def share_of_squares(self, length: float) -> float:
         """The part of what grows that is quadratic, for rows of this length."""
@@ -338,32 +342,29 @@ def law_of(tokens: Sequence[float], squares: Sequence[float], values: Sequence[f
         squares: (n,) sums of squared lengths.
         values: (n,) what was measured, above 0.
     """
-    measured = np.asarray(values, dtype=float)
-    parts = np.stack([np.ones(len(measured)), np.asarray(tokens) / 1e3, np.asarray(squares) / 1e6], axis=1)  # (n, 3)
-    plain = _law(parts, measured, np.zeros(len(measured), dtype=bool))
+    points = tuple(np.asarray(each, dtype=float) for each in (tokens, squares, values))
+    measured = points[2]
+    plain = _law(points, np.zeros(len(measured), dtype=bool))
     lows = [measured <= value for value in np.unique(measured)]
-    floored = [_law(parts, measured, low) for low in lows if low.sum() > 1 and (~low).sum() > 3]
-    best = min(floored, key=lambda law: _errors(law, parts, measured), default=plain)
-    return best if 2 * _errors(best, parts, measured) < _errors(plain, parts, measured) else plain
+    floored = [_law(points, low) for low in lows if low.sum() > 1 and (~low).sum() > 3]
+
+    def squared(law: Law) -> float:
+        return float((law.errors(*points) ** 2).sum())
+
+    best = min(floored, key=squared, default=plain)
+    return best if 2 * squared(best) < squared(plain) else plain
 
 
-def _law(parts: np.ndarray, measured: np.ndarray, low: np.ndarray) -> Law:
+def _law(points: tuple[np.ndarray, np.ndarray, np.ndarray], low: np.ndarray) -> Law:
     """The law whose floor is the mean of those that are ``low`` (n,), found from the others."""
     from scipy.optimize import nnls
 
-    relative = parts[~low] / measured[~low, None]
+    tokens, squares, measured = (each[~low] for each in points)
+    relative = np.stack([np.ones(len(measured)), tokens / 1e3, squares / 1e6], axis=1) / measured[:, None]  # (m, 3)
     size = relative.max(axis=0)  # the three parts differ by orders of magnitude
-    found = nnls(relative / size, np.ones(len(relative)))[0] / size
-    law = Law(*map(float, found), 0.0, float(measured[low].mean()) if low.any() else 0.0)
-    return law._replace(worst=float(np.abs(_said(law, parts) / measured - 1).max()))
-
-
-def _said(law: Law, parts: np.ndarray) -> np.ndarray:
-    return np.maximum(law.floor, parts @ np.array([law.fixed, law.linear, law.quadratic]))
-
-
-def _errors(law: Law, parts: np.ndarray, measured: np.ndarray) -> float:
-    return float(((_said(law, parts) / measured - 1) ** 2).sum())
+    found = nnls(relative / size, np.ones(len(measured)))[0] / size
+    law = Law(*map(float, found), 0.0, float(points[2][low].mean()) if low.any() else 0.0)
+    return law._replace(worst=float(np.abs(law.errors(*points)).max()))
 
 
 def laws_of(results: Sequence[Measured]) -> dict[str, Law]:
