@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import time
-import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,43 +157,33 @@ def gathered(folder):
         output = folder / f"{number}.json"
         started = []
         for rank in range(ranks):
-            pid = os.fork()
-            if pid == 0:
-                gather_as(rank, parts, alone, batches, folder / f"{number}.store", output)
-            started.append(pid)
+            store = folder / f"{number}.store"
+            started.append(killed.forked(gather_as, rank, parts, alone, batches, store, output))
         assert killed.statuses(started, timeout=200) == [0] * ranks
         results.append({"packed": packed == "true", **json.loads(output.read_text())})
     return {"ranks": ranks, "results": results}
 
 
 def gather_as(rank, parts, alone, batches, store, output):
-    """One of the ranks; never returns."""
-    status = 1
-    try:
-        backend = "nccl" if DEVICE == "cuda" else "gloo"
-        parts, alone = on_device(parts, rank), on_device(alone, rank)
-        torch.distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=len(batches))
-        gradients, losses, size = step(parts, batches[rank])
-        summed = torch.cat([gradients, losses, torch.tensor([float(size)], device=gradients.device)])
-        torch.distributed.all_reduce(summed)
-        summed = summed[:-1] / summed[-1]
-        assert summed.device.type == DEVICE
-        if rank == 0:
-            expected, expected_losses, _ = step(alone, test_ranks.in_order(batches))
-            pairs = {
-                "gradients": (summed[: len(gradients)], expected),
-                "losses": (summed[len(gradients) :], expected_losses),
-            }
-            far = {key: float((one - two).abs().max() / two.abs().max()) for key, (one, two) in pairs.items()}
-            output.write_text(json.dumps({**far, "backend": backend}))
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    """One of the ranks."""
+    backend = "nccl" if DEVICE == "cuda" else "gloo"
+    parts, alone = on_device(parts, rank), on_device(alone, rank)
+    torch.distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=len(batches))
+    gradients, losses, size = step(parts, batches[rank])
+    summed = torch.cat([gradients, losses, torch.tensor([float(size)], device=gradients.device)])
+    torch.distributed.all_reduce(summed)
+    summed = summed[:-1] / summed[-1]
+    assert summed.device.type == DEVICE
+    if rank == 0:
+        expected, expected_losses, _ = step(alone, test_ranks.in_order(batches))
+        pairs = {
+            "gradients": (summed[: len(gradients)], expected),
+            "losses": (summed[len(gradients) :], expected_losses),
+        }
+        far = {key: float((one - two).abs().max() / two.abs().max()) for key, (one, two) in pairs.items()}
+        output.write_text(json.dumps({**far, "backend": backend}))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------

@@ -97,44 +97,53 @@ def take_aim(aim):
         checkpoint_files.shutil.copyfileobj = cut_copy
 
 
-def child(log, world, run, overrides, rank, ranks, port, aim, changes):
-    """A run, or one rank of it, in this process; never returns."""
+def forked(work, *arguments):
+    """Does some work in a forked process that ends with it, with status 1 if it raised; returns the process id."""
+    pid = os.fork()
+    if pid:
+        return pid
     status = 1
     try:
-        stream = open(log, "ab", buffering=0)  # noqa: SIM115
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-        sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-        import logging
-
-        logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s", force=True)
-        if ranks > 1:
-            from fairseq.distributed import utils as distributed
-
-            def as_rank(cfg, main, **kwargs):
-                cfg.distributed_training.distributed_rank = None
-                distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
-
-            distributed.call_main = as_rank
-            overrides = (
-                *overrides,
-                f"distributed_training.distributed_world_size={ranks}",
-                "distributed_training.distributed_backend=gloo",
-                f"distributed_training.distributed_init_method=tcp://localhost:{port}",
-                "distributed_training.ddp_backend=legacy_ddp",
-            )
-        if aim is not None and aim.rank == rank:
-            take_aim(aim)
-        if changes is not None:
-            changes(rank)
-        tiny.train(world.data, world.encoder, run, *overrides)
+        work(*arguments)
         status = 0
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
+
+
+def child(log, world, run, overrides, rank, ranks, port, aim, changes):
+    """A run, or one rank of it, in this process, whose output is from now on the log."""
+    stream = open(log, "ab", buffering=0)  # noqa: SIM115
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    import logging
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s", force=True)
+    if ranks > 1:
+        from fairseq.distributed import utils as distributed
+
+        def as_rank(cfg, main, **kwargs):
+            cfg.distributed_training.distributed_rank = None
+            distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
+
+        distributed.call_main = as_rank
+        overrides = (
+            *overrides,
+            f"distributed_training.distributed_world_size={ranks}",
+            "distributed_training.distributed_backend=gloo",
+            f"distributed_training.distributed_init_method=tcp://localhost:{port}",
+            "distributed_training.ddp_backend=legacy_ddp",
+        )
+    if aim is not None and aim.rank == rank:
+        take_aim(aim)
+    if changes is not None:
+        changes(rank)
+    tiny.train(world.data, world.encoder, run, *overrides)
 
 
 def start(world, run, log, *overrides, ranks=1, aim=None, changes=None):
@@ -144,10 +153,8 @@ def start(world, run, log, *overrides, ranks=1, aim=None, changes=None):
         port = free.getsockname()[1]
     started = []
     for rank in range(ranks):
-        pid = os.fork()
-        if pid == 0:
-            child(log.with_name(f"{log.name}.{rank}"), world, run, overrides, rank, ranks, port, aim, changes)
-        started.append(pid)
+        to = log.with_name(f"{log.name}.{rank}")
+        started.append(forked(child, to, world, run, overrides, rank, ranks, port, aim, changes))
     return started
 
 

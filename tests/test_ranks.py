@@ -1,6 +1,5 @@
 """Losses and gradients of several ranks, gathered, are those of one process on the joined batch."""
 
-import os
 import socket
 from itertools import chain
 from types import SimpleNamespace
@@ -60,31 +59,21 @@ def on_ranks(parts, batches, folder):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    started = []
-    for rank, rows in enumerate(batches):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                torch.distributed.init_process_group(
-                    "gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=len(batches)
-                )
-                task = parts[0]
-                sample = batch(task, rows) if rows else batch(task, {0: [0, 1], 1: [2, 3, 4], 2: [5]}, "valid")
-                gradients, losses, size = step(*parts, sample, stands_in=not rows)
-                summed = torch.cat([gradients, losses, torch.tensor([float(size)])])
-                torch.distributed.all_reduce(summed)
-                if rank == 0:
-                    torch.save((summed[:-1] / summed[-1], len(gradients)), folder / "reduced.pt")
-                torch.distributed.barrier()
-                status = 0
-            except BaseException:
-                import traceback
 
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        started.append(pid)
+    def as_rank(rank, rows):
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=len(batches)
+        )
+        task = parts[0]
+        sample = batch(task, rows) if rows else batch(task, {0: [0, 1], 1: [2, 3, 4], 2: [5]}, "valid")
+        gradients, losses, size = step(*parts, sample, stands_in=not rows)
+        summed = torch.cat([gradients, losses, torch.tensor([float(size)])])
+        torch.distributed.all_reduce(summed)
+        if rank == 0:
+            torch.save((summed[:-1] / summed[-1], len(gradients)), folder / "reduced.pt")
+        torch.distributed.barrier()
+
+    started = [killed.forked(as_rank, rank, rows) for rank, rows in enumerate(batches)]
     assert killed.statuses(started, timeout=60) == [0] * len(batches)
     reduced, count = torch.load(folder / "reduced.pt")
     return reduced[:count], reduced[count:]
