@@ -19,8 +19,8 @@ USAGE
 fi
 data=$1 out=$2 size=$3
 case $size in
-tiny) jobs=${JOBS:-1} minutes=${MINUTES:-} read=(--hold-out 10 --limit 20) ;;
-full) jobs=${JOBS:-14} minutes=${MINUTES:-10} read=(--hold-out 400) ;;
+tiny) jobs=${JOBS:-1} minutes=${MINUTES:-} ;;
+full) jobs=${JOBS:-14} minutes=${MINUTES:-10} ;;
 *)
   echo "$0: SIZE is '$size'; it is tiny or full" >&2
   exit 2
@@ -29,7 +29,7 @@ esac
 sets=${SETS:-cls_books pawsx cls_music cls_dvd}
 export LANGUAGES=${LANGUAGES:-en de fr es ja zh ru it ko}
 scripts=$(dirname "$0")
-mkdir -p "$out/log" "$out/read"
+mkdir -p "$out/log"
 
 step() { # NAME COMMAND...: what it prints goes into a file, of which the end is shown if it fails
   local name=$1 begun=$SECONDS
@@ -56,23 +56,13 @@ raw_of() {
   esac
 }
 
-read_set() {
-  case $1 in
-  cls_*) fairseq-musc read --dataset "$1" --input "$data/cls" --output "$out/read/$1" "${read[@]}" ;;
-  pawsx)
-    fairseq-musc read --dataset pawsx --input "$(raw_of pawsx)" --output "$out/read/pawsx" --train-file dev_2k \
-        --missing drop "${read[@]}"
-    ;;
-  *) fairseq-musc read --dataset "$data/$1/$1.data.yaml" --output "$out/read/$1" ;;
-  esac
-}
-
 encoder() { # from the training text of all sets, and of the parallel text
   local set
-  for set in $sets; do [ -d "$out/read/$set" ] || read_set "$set"; done
+  [ ! -d "$out/encoder" ] || return 0
+  for set in $sets; do results read "$set"; done
   # shellcheck disable=SC2086  # sets are words
   MINUTES=$minutes OPTIONS=${ENCODER_OPTIONS:-} "$scripts/encoder_small.sh" "$data/mbert/vocab.txt" "$data/parallel" \
-      "$out" "$size" $(printf "$out/read/%s " $sets)
+      "$out" "$size" $(printf "$out/%s/corpora " $sets)
 }
 
 translator() {
@@ -95,9 +85,15 @@ for set in $sets; do step "$set-prepare" results prepare "$set" & done
 side_by_side
 picked=
 for set in $sets; do
-  # The domains of CLS are alike: what one of them picks serves them all.
-  if [[ $set == cls_* && -n $picked && ! -d $out/$set/grid ]]; then cp -r "$picked" "$out/$set/grid"; fi
-  [ -e "$out/$set/grid/ce+mu+sc+musc/best.yaml" ] || step "$set-grid" results grid "$set"
+  if [[ $set == cls_* && -n $picked ]]; then # the domains of CLS are alike: what one of them picks serves them all
+    if [ ! -d "$out/$set/grid" ]; then
+      rm -rf "$out/$set/grid.part"
+      cp -r "$picked" "$out/$set/grid.part"
+      mv "$out/$set/grid.part" "$out/$set/grid"
+    fi
+  else
+    step "$set-grid" results grid "$set"
+  fi
   if [[ $set == cls_* ]]; then picked=$out/$set/grid; fi
   for table in 5 3 4; do
     [ "$table" != 4 ] || compgen -G "$out/$set/corpora/T_trn.*.json" >/dev/null || continue

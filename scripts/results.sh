@@ -6,7 +6,8 @@ set -euo pipefail
 if [ $# -ne 5 ]; then
   cat >&2 <<USAGE
 usage: $0 PART SET RAW OUTPUT SIZE
-  PART    prepare: corpora, their translations, data-bins; every other part does it first if it is not done
+  PART    read: corpora; neither ENCODER nor TRANSLATOR need be there yet
+          prepare: corpora, their translations, data-bins; every other part does it first if it is not done
           grid: learning rate x lambda for each loss, picked on validation data; 3, 4 and 5 take what it picked
           3, 4, 5: the table for each number of ROWS, and paired intervals for what it claims
           figure, probe, calibration, weights: Figure 1, original against translated text, calibration errors, and the
@@ -61,7 +62,7 @@ pawsx)
   ;;
 esac
 case $part in
-prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
+read | prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
 4)
   if [ "$set" = pawsx ]; then
     echo "$0: PART 4 is not for pawsx, which has no original training text but English; take a set of CLS" >&2
@@ -69,10 +70,11 @@ prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
   fi
   ;;
 *)
-  echo "$0: PART is '$part'; it is prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
+  echo "$0: PART is '$part'; it is read, prepare, grid, 3, 4, 5, figure, probe, calibration or weights" >&2
   exit 2
   ;;
 esac
+losses=(ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc)
 # shellcheck disable=SC2206  # options are words
 options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
 
@@ -85,10 +87,14 @@ runs_of() { # RUN ROWS: the folders of a run's seeds
   for seed in $seeds; do printf '%s ' "$out/runs/$2/$1_seed=$seed/predictions"; done
 }
 
+read_raw() {
+  fairseq-musc read "${reading[@]}" --output "$out/corpora" ${limit[@]+"${limit[@]}"}
+}
+
 prepare() {
   local count
   if [ ! -e "$out/corpora/.done" ]; then
-    fairseq-musc read "${reading[@]}" --output "$out/corpora" ${limit[@]+"${limit[@]}"}
+    read_raw
     "$scripts/translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
     if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
       "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
@@ -113,7 +119,7 @@ search() { # TERMS JOBS: the grid of one loss; lambda is nothing to losses witho
 
 grid() { # the losses side by side if trainings may be: one by one, most would wait for the last of a few
   local terms pids=() pid failed=0
-  for terms in ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc; do
+  for terms in "${losses[@]}"; do
     if [ "$jobs" -lt 5 ]; then
       search "$terms" "$jobs"
     else
@@ -125,9 +131,14 @@ grid() { # the losses side by side if trainings may be: one by one, most would w
   return "$failed"
 }
 
+picked() { # whether the grid of every loss has come to its end; side by side, any of them may be the last
+  local terms
+  for terms in "${losses[@]}"; do [ -e "$out/grid/$terms/best.yaml" ] || return 1; done
+}
+
 table() { # NUMBER: the trainings for each number of rows, and one table of all
   local count
-  [ -e "$out/grid/ce+mu+sc+musc/best.yaml" ] || grid
+  picked || grid
   for count in $rows; do
     # shellcheck disable=SC2086  # seeds are words
     fairseq-musc run-table --table "$1" "${recipe[@]}" --data "$(data_of "$count")" \
@@ -145,8 +156,9 @@ compare() { # NAME ROWS FIRST SECOND CORPORA...: paired by seed, with its interv
 }
 
 mt=S_trn+T_trn_MT bt=S_trn+T_trn_BT original=S_trn+T_trn
-prepare
+[ "$part" = read ] || prepare
 case $part in
+read) read_raw ;;
 prepare) ;;
 grid) grid ;;
 3)
@@ -170,7 +182,7 @@ grid) grid ;;
 5)
   table 5
   for count in $rows; do
-    for terms in ce+sc ce+mu ce+sc+mu ce+mu+sc+musc; do
+    for terms in "${losses[@]:1}"; do
       compare "$terms-ce" "$count" "${mt}_$terms" ${mt}_ce Ens
     done
   done
