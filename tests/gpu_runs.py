@@ -79,7 +79,7 @@ def killed_and_resumed(folder):
     world = make_world(folder)
     test_kill_and_resume.OF_THE_CLOCK |= {f"{tag}{key}" for tag in ("", "train_", "valid_") for key in NOT_COMPARED}
     options = (*test_kill_and_resume.OPTIONS, "optimization.max_epoch=6", f"common.cpu={str(DEVICE == 'cpu').lower()}")
-    options = (*options, "distributed_training.distributed_world_size=1")
+    options = (*options, "distributed_training.distributed_world_size=1", "model.precision=bfloat16")
     whole_log, log = folder / "whole.log", folder / "killed.log"
     begun = time.monotonic()
     for warn_only in (False, True):  # without a warning everything is deterministic; an operation may have no such form
@@ -212,8 +212,64 @@ def kernels(folder):
     return {"right": right, "wrong": wrong}
 
 
+# --- layers as graphs ------------------------------------------------------------------------------------------------
+
+
+def graphs(folder):
+    """Gradients and losses of steps that are replayed as CUDA graphs, against the same kernels launched one by one."""
+    from fairseq_musc.models import graphs as module
+
+    world = make_world(folder)
+    batches = [{0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}, {0: [8, 9, 10, 11], 1: [0, 1, 2, 3]}, {0: [1, 2], 1: [3]}] * 2
+
+    def steps(eager, passes):
+        module.EAGER = eager
+        options = ("model.precision=bfloat16", "model.graphs=true", f"task.languages_at_once={passes}")
+        parts = on_device(test_ranks.build(world, world.encoder, *options), 0)
+        found = [step(parts, rows)[:2] for rows in batches]
+        return found, len(parts[1]._packed_encoder[0].captured.captured)
+
+    def furthest(one, two):
+        return max(
+            float((a - b).abs().max() / b.abs().max())
+            for pair in zip(one, two, strict=True)
+            for a, b in zip(*pair, strict=True)
+        )
+
+    results = {}
+    for passes in ("null", "1"):
+        one_by_one, none = steps(1000, passes)
+        replayed, some = steps(0, passes)
+        assert none == 0 < some
+        results[passes] = furthest(replayed, one_by_one)
+    two_at_once = two_forwards(world, module)
+    return {"furthest": results, "captured": some, "two at once": two_at_once}
+
+
+def two_forwards(world, module):
+    """Gradients of two passes whose backward passes come behind both: the second is not replayed."""
+    from fairseq import utils
+
+    module.EAGER = 0
+    found = []
+    for graphs in ("true", "false"):
+        options = ("model.precision=bfloat16", f"model.graphs={graphs}")
+        task, model, criterion = on_device(test_ranks.build(world, world.encoder, *options), 0)
+        for part in model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+        losses = []
+        for rows in ({0: [0, 1, 2], 1: [4, 5]}, {0: [5, 6, 2], 1: [4, 7]}):
+            sample = utils.move_to_cuda(test_ranks.batch(task, rows))
+            torch.manual_seed(1)  # of alpha; what is drawn behind it is not the same
+            losses.append(criterion(model, sample)[0])
+        (losses[0] + 2 * losses[1]).backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    return float((found[0] - found[1]).norm() / found[1].norm())
+
+
 if __name__ == "__main__":
     name, folder, *more = sys.argv[1:]
     DEVICE = more[0] if more else DEVICE
-    made = {"killed_and_resumed": killed_and_resumed, "gathered": gathered, "kernels": kernels}[name](Path(folder))
-    print(json.dumps(made))
+    programs = {program.__name__: program for program in (killed_and_resumed, gathered, kernels, graphs)}
+    print(json.dumps(programs[name](Path(folder))))

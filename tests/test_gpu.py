@@ -53,7 +53,7 @@ def programs(tmp_path_factory):
         started[name, device] = start(command, folder, **more), folder / "output"
 
     def output_of(name, device):
-        names = ("killed_and_resumed", "gathered", "kernels", "translation") if device == "cuda" else (name,)
+        names = ("killed_and_resumed", "gathered", "kernels", "graphs", "translation") if device == "cuda" else (name,)
         for each in names:
             if (each, device) not in started:
                 begin(each, device)
@@ -108,6 +108,16 @@ def test_kernels_are_right_on_the_gpu_itself(programs, device, promise):
     right = found["right"]
     assert found["wrong"] == {} and len(right) == 1 + 3 + 3 + 3, found
     promise("kernels", "values, gradients and dropout against plain torch on a GPU", len(right))
+
+
+@pytest.mark.parametrize("device", [on_a_gpu])
+def test_layers_replayed_as_graphs_have_the_gradients_of_their_kernels_one_by_one(programs, device, promise):
+    pytest.importorskip("triton")
+    found = result_of(programs("graphs", device))
+    # With dropout, the same in both; also where a step is several passes that add up their gradients.
+    assert max(found["furthest"].values()) <= ROUNDING, found
+    assert found["two at once"] < 0.03, found  # in bfloat16, and laid out otherwise
+    promise("kernels", "CUDA graphs against the same kernels one by one: losses and gradients of 12 steps", 12)
 
 
 @pytest.mark.gpu

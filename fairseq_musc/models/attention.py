@@ -52,22 +52,27 @@ class Spans:
 class Attention(NamedTuple):
     """One way to attend; dropout is the probability with which a weight is set to zero while the others grow."""
 
-    of_whole: Callable[[Tensor, Spans, float], Tensor]
-    """(qkv, spans, dropout) -> the mixed values (tokens, heads, width), for queries, keys and values (tokens, 3, heads,
-    width) of the same rows."""
-    of_parts: Callable[[Tensor, Tensor, Spans, Spans, float], Tensor]
-    """(q, kv, spans of the queries, spans of the keys, dropout) -> (queries, heads, width), for some queries (queries,
-    heads, width) of rows whose keys and values are (tokens, 2, heads, width)."""
+    of_whole: Callable[..., Tensor]
+    """(qkv, spans, dropout, seeds) -> the mixed values (tokens, heads, width), for queries, keys and values (tokens, 3,
+    heads, width) of the same rows."""
+    of_parts: Callable[..., Tensor]
+    """(q, kv, spans of the queries, spans of the keys, dropout, seeds) -> (queries, heads, width), for some queries
+    (queries, heads, width) of rows whose keys and values are (tokens, 2, heads, width)."""
+    seeded: bool = False
+    """Whether dropout follows from ``seeds``, (2,) int32 on the device, or None to draw them; the others leave them
+    alone, and draw from torch's generator."""
 
 
 def of_three(attend: Callable[[Tensor, Tensor, Tensor, Spans, Spans, float], Tensor]) -> Attention:
     """The way of a function that takes q, k and v, (tokens, heads, width) each."""
 
-    def of_whole(qkv: Tensor, spans: Spans, dropout: float) -> Tensor:
+    def of_whole(qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None) -> Tensor:
         q, k, v = qkv.unbind(1)
         return attend(q, k, v, spans, spans, dropout)
 
-    def of_parts(q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
+    def of_parts(
+        q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+    ) -> Tensor:
         k, v = kv.unbind(1)
         return attend(q, k, v, of_q, of_k, dropout)
 
@@ -121,17 +126,19 @@ def triton() -> Attention:
 
     otherwise = of_three(flash)
 
-    def of_whole(qkv: Tensor, spans: Spans, dropout: float) -> Tensor:
+    def of_whole(qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None) -> Tensor:
         if qkv.numel() >= LARGEST:
             return otherwise.of_whole(qkv, spans, dropout)
-        return ShortRows.apply(None, qkv, spans, spans, dropout)
+        return ShortRows.apply(None, qkv, spans, spans, dropout, seeds)
 
-    def of_parts(q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
+    def of_parts(
+        q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+    ) -> Tensor:
         if kv.numel() >= LARGEST:
             return otherwise.of_parts(q, kv, of_q, of_k, dropout)
-        return ShortRows.apply(q, kv, of_q, of_k, dropout)
+        return ShortRows.apply(q, kv, of_q, of_k, dropout, seeds)
 
-    return Attention(of_whole, of_parts)
+    return Attention(of_whole, of_parts, seeded=True)
 
 
 PADDED = of_three(padded)

@@ -83,6 +83,13 @@ class MuscClassifierConfig(FairseqDataclass):
             "minute, once) or none; null takes triton where it gives right results"
         },
     )
+    graphs: Optional[bool] = field(
+        default=None,
+        metadata={
+            "help": "launch the kernels of their layers as CUDA graphs in training: true, false, or null for where it "
+            "can be done and one process trains (with several, gradients are exchanged while others are computed)"
+        },
+    )
     encoder_config: Optional[str] = field(
         default=None,
         metadata={"help": "filled in and saved with the checkpoint: the encoder's config.json as one line"},
@@ -161,7 +168,9 @@ class MuscClassifier(BaseFairseqModel):
         if cfg.packed and reason is not None:
             logger.warning("rows are padded for the encoder, which is slower: %s", reason)
         # In a tuple, so that torch does not take it for a part with parameters of its own.
-        self._packed_encoder = (PackedEncoder(encoder, cfg.mix_at, attention=cfg.attention, fuse=cfg.fuse),)
+        self._packed_encoder = (
+            PackedEncoder(encoder, cfg.mix_at, attention=cfg.attention, fuse=cfg.fuse, graphs=cfg.graphs),
+        )
         self.compute_in(cfg.precision)
 
     @classmethod

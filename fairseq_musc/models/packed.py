@@ -21,7 +21,10 @@ from torch import Tensor, nn
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.models.attention import LARGEST, TOLERANCES, Attention, Spans, attention_for
+from fairseq_musc.models.graphs import LayerGraphs, filled_up
+from fairseq_musc.models.seeds import draw_seeds
 from fairseq_musc.packing import PackedRows
+from fairseq_musc.ranks import world_size
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +93,21 @@ class RoundedTogether(torch.autograd.Function):
         return None, *back
 
 
-def weights_of(layer: Any, dtype: torch.dtype) -> Weights:
-    """The parameters of a Hugging Face layer, rounded if they are of another type."""
+def parameters_of(layer: Any) -> list[Tensor]:
+    """The parameters of a Hugging Face layer, those of queries, keys and values first and all weights before biases."""
     attention, out, up, down = layer.attention.self, layer.attention.output, layer.intermediate.dense, layer.output
     thirds = (attention.query, attention.key, attention.value)
-    parameters: Sequence[Tensor] = [
+    return [
         *(third.weight for third in thirds),
         *(third.bias for third in thirds),
         *(out.dense.weight, out.dense.bias, out.LayerNorm.weight, out.LayerNorm.bias),
         *(up.weight, up.bias),
         *(down.dense.weight, down.dense.bias, down.LayerNorm.weight, down.LayerNorm.bias),
     ]
+
+
+def weights_of(parameters: Sequence[Tensor], dtype: torch.dtype) -> Weights:
+    """What :func:`parameters_of` gives, rounded if they are of another type."""
     if any(parameter.dtype != dtype for parameter in parameters):
         parameters = RoundedTogether.apply(dtype, *parameters)
     return Weights(torch.cat(list(parameters[:3])), torch.cat(list(parameters[3:6])), *parameters[6:])
@@ -113,8 +120,12 @@ def behind_attention(
     activation: Callable[[Tensor], Tensor],
     dropout: float,
     eps: float,
+    seeds: Tensor | None = None,
 ) -> Tensor:
-    """The layer from the output projection of attention on: x and ``attended`` (n, d), and (n, d) back."""
+    """The layer from the output projection of attention on: x and ``attended`` (n, d), and (n, d) back.
+
+    Dropout is torch's; ``seeds`` are for :func:`fused_behind_attention`.
+    """
     d = (x.shape[-1],)
     projected = F.dropout(F.linear(attended, w.out, w.out_bias), dropout)
     x = F.layer_norm(x + projected, d, w.norm1, w.norm1_bias, eps)
@@ -136,18 +147,20 @@ def fused_behind_attention(
     activation: Callable[[Tensor], Tensor],
     dropout: float,
     eps: float,
+    seeds: Tensor | None = None,
 ) -> Tensor:
-    """The same, with dropout, residual and norm in one kernel of Triton.
+    """The same, with dropout, residual and norm in one kernel of Triton; it drops by ``seeds``, (2, 2) int32.
 
     Raises:
         ImportError: Triton is not installed.
     """
     from fairseq_musc.models.triton_norm import DropAddNorm
 
+    first, second = (None, None) if seeds is None else seeds.unbind()
     projected = F.linear(attended, w.out, w.out_bias)
-    x = DropAddNorm.apply(x, projected, w.norm1, w.norm1_bias, dropout, eps)
+    x = DropAddNorm.apply(x, projected, w.norm1, w.norm1_bias, dropout, eps, first)
     projected = F.linear(activation(F.linear(x, w.up, w.up_bias)), w.down, w.down_bias)
-    return DropAddNorm.apply(x, projected, w.norm2, w.norm2_bias, dropout, eps)
+    return DropAddNorm.apply(x, projected, w.norm2, w.norm2_bias, dropout, eps, second)
 
 
 @functools.cache
@@ -218,6 +231,8 @@ class PackedEncoder:
         dtype: the type to compute the layers in; None takes that of the parameters.
         attention: how to attend, one of :data:`fairseq_musc.models.attention.ATTENTIONS`; None chooses.
         fuse: how the rest of a layer is fused, one of :data:`FUSED`; None chooses.
+        graphs: whether the layers are captured as CUDA graphs in training (:mod:`fairseq_musc.models.graphs`); None
+            does where it can be done and one process trains.
     """
 
     def __init__(
@@ -227,12 +242,15 @@ class PackedEncoder:
         dtype: torch.dtype | None = None,
         attention: str | None = None,
         fuse: str | None = None,
+        graphs: bool | None = None,
     ):
         self.encoder = encoder
         self.mix_at = mix_at
         self.dtype = dtype
         self.attention = attention
         self.fuse = fuse
+        self.graphs = graphs
+        self.captured = LayerGraphs()
 
     def cls(self, rows: PackedRows) -> Tensor:
         """The last layer's output at the first token of each row, [CLS].
@@ -241,13 +259,64 @@ class PackedEncoder:
             (R, d) in the type of computation: the plain rows, then the mixed ones.
         """
         x = self.embed(rows)
-        of_all = Spans(rows.cu_seqlens, rows.longest, len(x))
-        of_cls = Spans.of_ones(len(rows.cu_seqlens) - 1, x.device)
-        first = rows.cu_seqlens[:-1].long()
+        spans = Spans(rows.cu_seqlens, rows.longest, len(x))
+        if not self.can_be_captured(x):
+            return self.layers(x, spans, self.parameters)
+        # Also where no graph is replayed: what is computed is then the same, and a run that goes on from a checkpoint
+        # is the run that was not stopped, bit for bit.
+        x, filled = filled_up(x, spans)
+        seeds = draw_seeds(x.device, len(self.encoder.encoder.layer), 3)
         layers = self.encoder.encoder.layer
-        for layer in layers[:-1]:
-            x = self.layer(layer, x, x, of_all, of_all)
-        return self.layer(layers[-1], x.index_select(0, first), x, of_cls, of_all)
+        of_dropout = tuple((layer.attention.self.dropout.p, layer.output.dropout.p) for layer in layers)
+        how = (self.encoder.training, of_dropout)
+        return self.captured(self.layers, how, x, filled, self.parameters, seeds)[: len(rows.cu_seqlens) - 1]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Those of all layers, layer after layer."""
+        return [parameter for layer in self.encoder.encoder.layer for parameter in parameters_of(layer)]
+
+    def layers(self, x: Tensor, spans: Spans, parameters: Sequence[Tensor], seeds: Tensor | None = None) -> Tensor:
+        """All layers, from the embeddings (tokens, d) to the last one's output at the first token of each row, (R, d).
+
+        Args:
+            x: what :meth:`embed` gives.
+            spans: where the rows lie.
+            parameters: of all layers, see :attr:`parameters`.
+            seeds: (layers, 3, 2) int32 on the device, of all that our own kernels drop; None lets each draw its own.
+        """
+        of_cls = Spans.of_ones(len(spans.cu_seqlens) - 1, x.device)
+        first = spans.cu_seqlens[:-1].long()
+        layers = self.encoder.encoder.layer
+        each = len(parameters) // len(layers)
+        weights = [weights_of(parameters[i * each :][:each], x.dtype) for i in range(len(layers))]
+        seeds_of = [None] * len(layers) if seeds is None else seeds.unbind()
+        for layer, w, of_layer in zip(layers[:-1], weights[:-1], seeds_of[:-1], strict=True):
+            x = self.layer(layer, w, x, x, spans, spans, of_layer)
+        return self.layer(layers[-1], weights[-1], x.index_select(0, first), x, of_cls, spans, seeds_of[-1])
+
+    def can_be_captured(self, x: Tensor) -> bool:
+        """Whether the layers can be captured as a CUDA graph for embeddings (tokens, d), and are to be.
+
+        Raises:
+            InputError: they are to be, in training on a GPU, and cannot.
+        """
+        if self.graphs is False or not x.is_cuda or not torch.is_grad_enabled():
+            return False
+        if self.graphs is None and world_size() > 1:  # gradients are exchanged while the rest of them is computed
+            return False
+        heads = self.encoder.config.num_attention_heads
+        seeded = attention_for(x.device, x.dtype, heads, x.shape[-1] // heads, self.attention).seeded
+        fused = self.way_behind_attention(x) is fused_behind_attention
+        # What fills up adds a sixteenth at most.
+        if seeded and fused and 3 * x.numel() * 17 // 16 < LARGEST:
+            return True
+        if self.graphs:
+            raise InputError(
+                "model.graphs=true needs the kernels that model.attention=triton and model.fuse=triton name, which "
+                f"cannot be used for {x.dtype} on {x.device} or were not asked for; null takes graphs where it can"
+            )
+        return False
 
     def embed(self, rows: PackedRows) -> Tensor:
         """The embeddings of all tokens of the plain and the mixed rows, (tokens, d).
@@ -279,33 +348,45 @@ class PackedEncoder:
         P = rows.plain_tokens
         return torch.cat([rows.positions[:P] + padding + 1, torch.full_like(rows.positions[P:], padding)])
 
-    def layer(self, layer: Any, x: Tensor, all_x: Tensor, of_x: Spans, of_all: Spans) -> Tensor:
+    def layer(
+        self,
+        layer: Any,
+        w: Weights,
+        x: Tensor,
+        all_x: Tensor,
+        of_x: Spans,
+        of_all: Spans,
+        seeds: Tensor | None = None,
+    ) -> Tensor:
         """One layer, for those tokens of rows that are asked for.
 
         Args:
-            layer: Hugging Face's.
+            layer: Hugging Face's, for what it is beside its parameters.
+            w: its parameters.
             x: (n, d), the tokens that are asked for.
             all_x: (tokens, d), all of them; the same tensor as ``x`` if all are asked for.
             of_x: where the rows lie in ``x``.
             of_all: where the rows lie in ``all_x``.
+            seeds: (3, 2), of what our own kernels drop: weights, and behind the two projections.
         """
-        w = weights_of(layer, x.dtype)
         d = x.shape[-1]
         heads = self.encoder.config.num_attention_heads
         training = self.encoder.training
         of_weights = layer.attention.self.dropout.p if training else 0.0
+        for_weights, for_projections = (None, None) if seeds is None else (seeds[0], seeds[1:])
         if x is all_x:
             qkv = F.linear(x, w.qkv, w.qkv_bias).view(-1, 3, heads, d // heads)
-            attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights)
+            attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights, for_weights)
         else:
             q = F.linear(x, w.qkv[:d], w.qkv_bias[:d]).view(-1, heads, d // heads)
             kv = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:]).view(-1, 2, heads, d // heads)
-            attended = self.way_to_attend(kv).of_parts(q, kv, of_x, of_all, of_weights)
+            attended = self.way_to_attend(kv).of_parts(q, kv, of_x, of_all, of_weights, for_weights)
         dropout = layer.output.dropout.p if training else 0.0
         # The first layer's for all: each has one of its own, for which the rest would be compiled again.
         activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn
         behind = self.way_behind_attention(x)
-        return behind(x, attended.reshape(-1, d), w, activation, dropout, layer.output.LayerNorm.eps)
+        eps = layer.output.LayerNorm.eps
+        return behind(x, attended.reshape(-1, d), w, activation, dropout, eps, for_projections)
 
     def way_to_attend(self, projected: Tensor) -> Attention:
         """The way for queries, keys and values of this kind, (..., heads, width)."""

@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_musc.models.triton_dropout import BITS, kept
+from fairseq_musc.models.seeds import BITS, seeds_for
+from fairseq_musc.models.triton_dropout import kept
 
 if TYPE_CHECKING:
     from fairseq_musc.models.attention import Spans
@@ -25,12 +26,12 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def weights_kept(token, head, key, heads, longest, seed_a, seed_b, threshold):
+def weights_kept(token, head, key, heads, longest, SEEDS, threshold):
     """Which of the weights of ``token`` (M, 1) for ``key`` (1, N) are kept."""
-    return kept((token * heads + head) * longest + key, seed_a, seed_b, threshold)
+    return kept((token * heads + head) * longest + key, tl.load(SEEDS), tl.load(SEEDS + 1), threshold)
 
 
-@triton.jit(do_not_specialize=["longest", "seed_a", "seed_b", "threshold", "queries"])
+@triton.jit(do_not_specialize=["longest", "threshold", "queries"])
 def forward_kernel(
     Q,
     K,
@@ -46,8 +47,7 @@ def forward_kernel(
     longest,
     scale,
     grow,
-    seed_a,
-    seed_b,
+    SEEDS,
     threshold,
     heads: tl.constexpr,
     D: tl.constexpr,
@@ -80,7 +80,7 @@ def forward_kernel(
         shrink = tl.exp2(highest - higher)
         total = total * shrink + tl.sum(p, 1)
         if DROPOUT:
-            keep = weights_kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
+            keep = weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold)
             p = tl.where(keep, p, 0.0)
         mixed = mixed * shrink[:, None] + tl.dot(p.to(v.dtype), v)
         highest = higher
@@ -106,14 +106,14 @@ def delta_kernel(OUT, D_OUT, DELTA, queries, heads: tl.constexpr, D: tl.constexp
 
 @triton.jit
 def score_gradient(
-    q, k, v, d_out, lse, delta, token, head, n, real, longest, scale, grow, seed_a, seed_b, threshold,
+    q, k, v, d_out, lse, delta, token, head, n, real, longest, scale, grow, SEEDS, threshold,
     heads: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """For a block of queries and keys: the dropped weights, and the gradient of scores before their scaling."""
     p = tl.where(real, tl.exp2(tl.dot(q, tl.trans(k)) * scale - lse[:, None]), 0.0)
     d_p = tl.dot(d_out, tl.trans(v))
     if DROPOUT:
-        keep = weights_kept(token[:, None], head, n[None, :], heads, longest, seed_a, seed_b, threshold)
+        keep = weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold)
         d_score = p * (tl.where(keep, d_p * grow, 0.0) - delta[:, None])
         p = tl.where(keep, p * grow, 0.0)
     else:
@@ -121,7 +121,7 @@ def score_gradient(
     return p, d_score
 
 
-@triton.jit(do_not_specialize=["longest", "seed_a", "seed_b", "threshold", "queries"])
+@triton.jit(do_not_specialize=["longest", "threshold", "queries"])
 def backward_kernel(
     Q,
     K,
@@ -142,8 +142,7 @@ def backward_kernel(
     scale,
     back_scale,
     grow,
-    seed_a,
-    seed_b,
+    SEEDS,
     threshold,
     heads: tl.constexpr,
     D: tl.constexpr,
@@ -178,7 +177,7 @@ def backward_kernel(
             delta = tl.load(DELTA + head * queries + token, mask=m < q_count, other=0.0)
             p, d_score = score_gradient(
                 q, k, v, d_out, lse, delta, token, head, n, q_real & (n < k_count)[None, :],
-                longest, scale, grow, seed_a, seed_b, threshold, heads, DROPOUT,
+                longest, scale, grow, SEEDS, threshold, heads, DROPOUT,
             )  # fmt: skip
             d_v += tl.dot(tl.trans(p.to(d_out.dtype)), d_out)
             d_score = d_score.to(q.dtype)
@@ -205,7 +204,7 @@ def backward_kernel(
             v = tl.load(V + at_k, mask=k_real, other=0.0)
             _, d_score = score_gradient(
                 q, k, v, d_out, lse, delta, token, head, n, q_real & (n < k_count)[None, :],
-                longest, scale, grow, seed_a, seed_b, threshold, heads, DROPOUT,
+                longest, scale, grow, SEEDS, threshold, heads, DROPOUT,
             )  # fmt: skip
             d_q += tl.dot(d_score.to(k.dtype), k)
         tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
@@ -218,14 +217,20 @@ class ShortRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor | None, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float) -> Tensor:
-        """The mixed values, as the queries."""
+    def forward(
+        ctx: Any, q: Tensor | None, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+    ) -> Tensor:
+        """The mixed values, as the queries.
+
+        Args: as of the class, where their rows lie, the share of weights that are dropped, and two seeds (2,) int32 of
+            which; None draws them.
+        """
         q_, k, v = kv.unbind(1) if q is None else (q, *kv.unbind(1))
         tokens, heads, D = q_.shape
         out = torch.empty(tokens, heads, D, dtype=q_.dtype, device=q_.device)
         lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
-        seeds = torch.randint(BITS, (2,)).tolist() if dropout else [0, 0]
-        ctx.constants = (of_q, of_k, dropout, seeds)
+        seeds = seeds_for(dropout, kv.device) if seeds is None else seeds
+        ctx.constants = (of_q, of_k, dropout)
         arguments, launch = _launch(q_, k, of_q, of_k, dropout, seeds)
         forward_kernel[launch.pop("grid")](
             q_,
@@ -240,14 +245,14 @@ class ShortRows(torch.autograd.Function):
             *arguments[5:],
             **launch,
         )
-        ctx.save_for_backward(q, kv, out, lse)
+        ctx.save_for_backward(q, kv, out, lse, seeds)
         return out
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> Any:
         """The gradients of the two tensors, written in place of their parts."""
-        q, kv, out, lse = ctx.saved_tensors
-        of_q, of_k, dropout, seeds = ctx.constants
+        q, kv, out, lse, seeds = ctx.saved_tensors
+        of_q, of_k, dropout = ctx.constants
         d_kv = torch.empty_like(kv)
         d_q = None if q is None else torch.empty_like(q)
         parts, d_parts = ((a.unbind(1) if b is None else (b, *a.unbind(1))) for a, b in ((kv, q), (d_kv, d_q)))
@@ -260,11 +265,11 @@ class ShortRows(torch.autograd.Function):
             *parts, d_out, lse, delta, *d_parts, of_q.cu_seqlens, of_k.cu_seqlens, *arguments[:5],
             D**-0.5 * LOG2_E, D**-0.5, *arguments[5:], **launch,
         )  # fmt: skip
-        return d_q, d_kv, None, None, None
+        return d_q, d_kv, None, None, None, None
 
 
 def _launch(
-    q: Tensor, k: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: list[int], keys: bool = False
+    q: Tensor, k: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor, keys: bool = False
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments that both kernels share, around the scale, and how they are launched.
 
@@ -274,13 +279,13 @@ def _launch(
         of_q: where rows lie in ``q``.
         of_k: where rows lie in ``k``.
         dropout: of the weights.
-        seeds: two, of the hash.
+        seeds: two, (2,) int32.
         keys: whether there is work for every block of keys, too, and not for queries alone.
     """
     tokens, heads, D = q.shape
     M, N = 16 if of_q.longest <= 16 else 64, 64
     blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, N) if keys else 1)
     shared = [q.stride(0), k.stride(0), heads * D, tokens, of_k.longest]
-    of_dropout = [1 / (1 - dropout), *seeds, int(dropout * BITS)]
+    of_dropout = [1 / (1 - dropout), seeds, int(dropout * BITS)]
     sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0, "num_warps": 4, "num_stages": 1}
     return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes}

@@ -13,15 +13,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_musc.models.triton_dropout import BITS, kept
+from fairseq_musc.models.seeds import BITS, seeds_for
+from fairseq_musc.models.triton_dropout import kept
 
 ROWS = 2  # tokens that one program takes at once
 PROGRAMS = 792  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
 
 
-@triton.jit(do_not_specialize=["tokens", "seed_a", "seed_b", "threshold"])
+@triton.jit(do_not_specialize=["tokens", "threshold"])
 def forward_kernel(
-    X, A, WEIGHT, BIAS, Y, S, MEAN, SCALE, tokens, eps, grow, seed_a, seed_b, threshold,
+    X, A, WEIGHT, BIAS, SEEDS, Y, S, MEAN, SCALE, tokens, eps, grow, threshold,
     d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """Y = LayerNorm(S), S = X + dropout(A), for M tokens of d elements."""
@@ -31,7 +32,7 @@ def forward_kernel(
     at = row[:, None] * d + column[None, :]
     a = tl.load(A + at, mask=real, other=0.0).to(tl.float32)
     if DROPOUT:
-        a = tl.where(kept(at, seed_a, seed_b, threshold), a * grow, 0.0)
+        a = tl.where(kept(at, tl.load(SEEDS), tl.load(SEEDS + 1), threshold), a * grow, 0.0)
     s = tl.load(X + at, mask=real, other=0.0).to(tl.float32) + a
     s = s.to(S.dtype.element_ty)  # what the backward pass will find
     tl.store(S + at, s, mask=real)
@@ -47,9 +48,9 @@ def forward_kernel(
     tl.store(SCALE + row, scale, mask=row < tokens)
 
 
-@triton.jit(do_not_specialize=["tokens", "seed_a", "seed_b", "threshold"])
+@triton.jit(do_not_specialize=["tokens", "threshold"])
 def backward_kernel(
-    D_Y, S, MEAN, SCALE, WEIGHT, D_X, D_A, D_WEIGHT, D_BIAS, tokens, grow, seed_a, seed_b, threshold,
+    D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, D_WEIGHT, D_BIAS, tokens, grow, threshold,
     d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and bias."""
@@ -76,7 +77,7 @@ def backward_kernel(
         d_x = (weighed - level[:, None] - normed * along[:, None]) * scale[:, None]
         tl.store(D_X + at, d_x.to(D_X.dtype.element_ty), mask=real)
         if DROPOUT:
-            d_x = tl.where(kept(at, seed_a, seed_b, threshold), d_x * grow, 0.0)
+            d_x = tl.where(kept(at, tl.load(SEEDS), tl.load(SEEDS + 1), threshold), d_x * grow, 0.0)
             tl.store(D_A + at, d_x.to(D_A.dtype.element_ty), mask=real)
     tl.store(D_WEIGHT + program * d + column, d_weight, mask=column < d)
     tl.store(D_BIAS + program * d + column, d_bias, mask=column < d)
@@ -86,37 +87,49 @@ class DropAddNorm(torch.autograd.Function):
     """``layer_norm(x + dropout(a), weight, bias)`` of (n, d)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, weight: Tensor, bias: Tensor, dropout: float, eps: float) -> Tensor:
-        """The normed sum, (n, d); arguments as of the torch functions."""
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        a: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        dropout: float,
+        eps: float,
+        seeds: Tensor | None = None,
+    ) -> Tensor:
+        """The normed sum, (n, d).
+
+        Args: as of the torch functions, and two seeds (2,) int32 of what is dropped; None draws them.
+        """
         tokens, d = x.shape
         x, a = x.contiguous(), a.contiguous()
         y, s = torch.empty_like(x), torch.empty_like(x)
         mean, scale = torch.empty(2, tokens, dtype=torch.float32, device=x.device)
-        seeds = torch.randint(BITS, (2,)).tolist() if dropout else [0, 0]
-        ctx.constants = (dropout, seeds)
+        seeds = seeds_for(dropout, x.device) if seeds is None else seeds
+        ctx.dropout = dropout
         forward_kernel[(triton.cdiv(tokens, ROWS),)](
-            x, a, weight, bias, y, s, mean, scale, tokens, eps, 1 / (1 - dropout), *seeds, int(dropout * BITS),
+            x, a, weight, bias, seeds, y, s, mean, scale, tokens, eps, 1 / (1 - dropout), int(dropout * BITS),
             **_sizes(d, dropout),
         )  # fmt: skip
-        ctx.save_for_backward(s, mean, scale, weight)
+        ctx.save_for_backward(s, mean, scale, weight, seeds)
         return y
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> Any:
         """The gradients of the four tensors."""
-        s, mean, scale, weight = ctx.saved_tensors
-        dropout, seeds = ctx.constants
+        s, mean, scale, weight, seeds = ctx.saved_tensors
+        dropout = ctx.dropout
         tokens, d = s.shape
         d_x = torch.empty_like(s)
         d_a = torch.empty_like(s) if dropout else d_x
         programs = min(PROGRAMS, triton.cdiv(tokens, ROWS))
         sums = torch.empty(2, programs, d, dtype=torch.float32, device=s.device)
         backward_kernel[(programs,)](
-            d_y.contiguous(), s, mean, scale, weight, d_x, d_a, *sums, tokens, 1 / (1 - dropout), *seeds,
+            d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, *sums, tokens, 1 / (1 - dropout),
             int(dropout * BITS), **_sizes(d, dropout),
         )  # fmt: skip
         d_weight, d_bias = sums.sum(1).to(weight.dtype)
-        return d_x, d_a, d_weight, d_bias, None, None
+        return d_x, d_a, d_weight, d_bias, None, None, None
 
 
 def _sizes(d: int, dropout: float) -> dict[str, Any]:

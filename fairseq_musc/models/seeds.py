@@ -1,0 +1,18 @@
+"""The seeds of what our own kernels drop; they lie on the device, where a CUDA graph finds others at each replay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BITS = 2**31  # of a seed, and of the hash that it goes into
+
+
+def draw_seeds(device: torch.device, *calls: int) -> Tensor:
+    """Two seeds for each of so many calls of a kernel, (*calls, 2) int32, from torch's CPU generator."""
+    return torch.randint(BITS, (*calls, 2), dtype=torch.int32).to(device, non_blocking=True)
+
+
+def seeds_for(dropout: float, device: torch.device) -> Tensor:
+    """Those of one call, (2,); drawn only if anything is dropped."""
+    return draw_seeds(device) if dropout else torch.empty(2, dtype=torch.int32, device=device)
