@@ -76,6 +76,7 @@ class Variant:
 BF16 = ("model.precision=bfloat16",)
 SHARED = ("task.shared_source=true",)
 PLAIN = ("model.attention=flash", "model.fuse=none")
+LAUNCHED = ("model.graphs=false",)
 COMPILED = ("model.attention=flash", "model.fuse=compile")
 FEW = {"warm": 5, "timed": 12}
 VARIANTS = {
@@ -89,6 +90,8 @@ VARIANTS = {
         "packed, bf16, torch's flash attention, compiled, shared source", (*BF16, *COMPILED, *SHARED), limit=100
     ),
     "compiled-triton": Variant("packed, bf16, compiled", (*BF16, "model.fuse=compile"), limit=100),
+    "launched": Variant("packed, bf16, kernels launched one by one", (*BF16, *LAUNCHED)),
+    "launched-shared": Variant("packed, bf16, shared source, kernels launched one by one", (*BF16, *SHARED, *LAUNCHED)),
     "one-language": Variant("packed, bf16, one language at once", (*BF16, "task.languages_at_once=1"), **FEW),
     "fp32": Variant("packed, fp32", (), **FEW),
     "padded": Variant("padded, fp32: the reference", ("model.packed=false",), **FEW),
@@ -461,6 +464,15 @@ def peak_gib() -> float:
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
 
 
+def gib_with_graphs() -> float:
+    """What is taken now, and what CUDA graphs hold for the time of a replay, in GiB; 0 on a CPU."""
+    if not torch.cuda.is_available():
+        return 0.0
+    of_graphs = [piece for piece in torch.cuda.memory_snapshot() if tuple(piece["segment_pool_id"]) != (0, 0)]
+    held = sum(piece["total_size"] - piece["allocated_size"] for piece in of_graphs)
+    return (torch.cuda.memory_allocated() + held) / 2**30
+
+
 # --- the real command -----------------------------------------------------------------------------------------------
 
 
@@ -537,7 +549,7 @@ class Watch:
         if number == self.last - 1:
             synchronize()
             self.seconds += time.perf_counter()
-            self.gib = max(self.gib, peak_gib())
+            self.gib = max(self.gib, peak_gib(), gib_with_graphs())
         return taken
 
     def start_profiler(self) -> None:
