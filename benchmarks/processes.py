@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes")
     parser.add_argument("--updates", type=int, default=240, help="of each training; the first third is not counted")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds that one training may take")
+    parser.add_argument("--options", nargs="*", default=[], help="overrides of the recipe, e.g. model.graphs=true")
     parser.add_argument("--tiny", action="store_true", help="a small encoder and few updates, for a CPU")
     arguments = parser.parse_args()
     output = arguments.output.resolve()
@@ -111,6 +112,7 @@ def time_processes(result: Result, world: Path, output: Path, updates: int, argu
         "dataset.disable_validation=true",
         f"dataset.batch_size={BATCH_OF[arguments.tiny]}",
         f"optimization.max_update={updates}",
+        *arguments.options,
         f"distributed_training.distributed_world_size={result.processes}",
     ]
     command = ["fairseq-hydra-train", "--config-name", "musc_pawsx", *overrides]
