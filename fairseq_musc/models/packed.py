@@ -149,23 +149,18 @@ def fused_behind_attention(
     eps: float,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """The same, with what follows each product in one kernel of Triton; ``seeds``, (2, 2) int32, say what is dropped.
+    """The same, with dropout, residual and norm in one kernel of Triton; it drops by ``seeds``, (2, 2) int32.
 
     Raises:
         ImportError: Triton is not installed.
     """
-    from fairseq_musc.models.triton_gelu import BiasGelu
     from fairseq_musc.models.triton_norm import DropAddNorm
 
     first, second = (None, None) if seeds is None else seeds.unbind()
-    projected = F.linear(attended, w.out)
-    x = DropAddNorm.apply(x, projected, w.out_bias, w.norm1, w.norm1_bias, dropout, eps, first)
-    if activation is F.gelu or getattr(activation, "act", None) is F.gelu:  # transformers wraps it
-        hidden = BiasGelu.apply(F.linear(x, w.up), w.up_bias)
-    else:
-        hidden = activation(F.linear(x, w.up, w.up_bias))
-    projected = F.linear(hidden, w.down)
-    return DropAddNorm.apply(x, projected, w.down_bias, w.norm2, w.norm2_bias, dropout, eps, second)
+    projected = F.linear(attended, w.out, w.out_bias)
+    x = DropAddNorm.apply(x, projected, w.norm1, w.norm1_bias, dropout, eps, first)
+    projected = F.linear(activation(F.linear(x, w.up, w.up_bias)), w.down, w.down_bias)
+    return DropAddNorm.apply(x, projected, w.norm2, w.norm2_bias, dropout, eps, second)
 
 
 @functools.cache
@@ -314,7 +309,7 @@ class PackedEncoder:
         seeded = attention_for(x.device, x.dtype, heads, x.shape[-1] // heads, self.attention).seeded
         fused = self.way_behind_attention(x) is fused_behind_attention
         # What fills up adds a sixteenth at most.
-        if seeded and fused and 4 * x.numel() < LARGEST:
+        if seeded and fused and 3 * x.numel() * 17 // 16 < LARGEST:
             return True
         if self.graphs:
             raise InputError(
@@ -404,8 +399,7 @@ class PackedEncoder:
             return compiled_behind_attention() if torch.is_grad_enabled() else behind_attention
         if self.fuse == "none" or torch.is_autocast_enabled(x.device.type):
             return behind_attention
-        widest = max(x.shape[-1], self.encoder.config.intermediate_size)
-        if len(x) * widest < LARGEST and fused_is_right(x.device, x.dtype, x.shape[-1]):
+        if x.numel() < LARGEST and fused_is_right(x.device, x.dtype, x.shape[-1]):
             return fused_behind_attention
         if self.fuse == "triton":
             raise InputError(f"model.fuse=triton cannot be used for {x.dtype} on {x.device}; null takes what can")
