@@ -468,7 +468,8 @@ def gib_with_graphs() -> float:
     """What is taken now, and what CUDA graphs hold for the time of a replay, in GiB; 0 on a CPU."""
     if not torch.cuda.is_available():
         return 0.0
-    of_graphs = [piece for piece in torch.cuda.memory_snapshot() if tuple(piece["segment_pool_id"]) != (0, 0)]
+    pieces = torch.cuda.memory_snapshot()
+    of_graphs = [piece for piece in pieces if tuple(piece.get("segment_pool_id", (0, 0))) != (0, 0)]
     held = sum(piece["total_size"] - piece["allocated_size"] for piece in of_graphs)
     return (torch.cuda.memory_allocated() + held) / 2**30
 

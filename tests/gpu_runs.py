@@ -219,6 +219,7 @@ def graphs(folder):
     """Gradients and losses of steps that are replayed as CUDA graphs, against the same kernels launched one by one."""
     from fairseq_musc.models import graphs as module
 
+    torch.use_deterministic_algorithms(True, warn_only=True)
     world = make_world(folder)
     batches = [{0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}, {0: [8, 9, 10, 11], 1: [0, 1, 2, 3]}, {0: [1, 2], 1: [3]}] * 2
 

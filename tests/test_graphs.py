@@ -76,11 +76,12 @@ class Graph:
 
     def __init__(self, layers, x, spans, parameters, seeds, gradients, stream, pool):
         self.under_way, self.replays, self.gradients = False, 0, gradients
+        self.spans, self.memory = spans, pool
         self.forward_graph = self
         self.made.append(self)
 
     def pool(self):
-        return "the memory of all"
+        return self.memory
 
     def __call__(self, x, spans, parameters, seeds):
         self.replays += 1
@@ -92,7 +93,8 @@ def run(monkeypatch):
     """Runs layers, and says whether they were ``eager`` or ``replayed``."""
     monkeypatch.setattr(graphs, "Captured", Graph)
     monkeypatch.setattr(graphs.torch.cuda, "Stream", lambda device: "a stream")
-    monkeypatch.setattr(graphs.torch.cuda, "graph_pool_handle", lambda: "a pool")
+    pools = itertools.count()
+    monkeypatch.setattr(graphs.torch.cuda, "graph_pool_handle", lambda: next(pools))
     monkeypatch.setattr(Graph, "made", [])
     parameters = [torch.ones(3, requires_grad=True), torch.ones(2)]
 
@@ -137,8 +139,17 @@ def test_a_pass_whose_results_are_still_wanted_is_not_overwritten(run):
 def test_no_more_graphs_than_memory_is_meant_for(run, monkeypatch):
     monkeypatch.setattr(graphs, "MOST", 2)
     captured = graphs.LayerGraphs()
-    ways = [[run(captured, (2, n)) for _ in range(3)][-1] for n in range(1, 5)]
+    ways = [[run(captured, (2, n)) for _ in range(3)][-1] for n in (9, 8, 7, 6)]
     assert ways == ["replayed", "replayed", "eager", "eager"]
+
+
+def test_memory_is_that_of_the_largest_batch(run):
+    captured = graphs.LayerGraphs()
+    for n in (5, 4, 9, 8):
+        assert [run(captured, (2, n)) for _ in range(3)][-1] == "replayed"
+    assert [(graph.spans.tokens, graph.memory) for graph in Graph.made] == [(7, 0), (6, 0), (11, 1), (10, 1)]
+    assert [run(captured, (2, n)) for n in (9, 8, 5, 4)] == ["replayed"] * 4  # the small ones, captured again
+    assert [graph.memory for graph in Graph.made] == [0, 0, 1, 1, 1, 1]
 
 
 def test_a_copy_of_the_model_has_no_graphs_of_the_original(run):

@@ -108,6 +108,10 @@ class LayerGraphs:
         """A graph for batches of this kind; arguments and errors as of the call."""
         if self.stream is None:
             self.stream = torch.cuda.Stream(x.device)
+        # In memory that a larger batch has left a smaller one finds its places; the other way round it takes more. So a
+        # batch that is larger than all before lets go of what was captured, and is the first of a new memory.
+        if all(spans.tokens > captured.spans.tokens for captured in self.captured.values()):
+            self.captured.clear()
         first = next(iter(self.captured.values()), None)
         pool = first.forward_graph.pool() if first else torch.cuda.graph_pool_handle()
         trained = [parameter for parameter in parameters if parameter.requires_grad]
