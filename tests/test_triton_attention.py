@@ -12,7 +12,12 @@ from triton_interpreter import needs_interpreter
 
 from fairseq_musc.models import attention, packed
 
-pytest.importorskip("triton", reason="without Triton there are no kernels to test")
+triton = pytest.importorskip("triton", reason="without Triton there are no kernels to test")
+
+import triton.language as tl  # noqa: E402
+
+from fairseq_musc.models.seeds import draw_seeds, threshold_of  # noqa: E402
+from fairseq_musc.models.triton_dropout import kept  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -76,6 +81,27 @@ def test_draws_are_independent_of_their_neighbours_and_of_other_calls():
         assert abs((masks[i] * masks[j]).mean()) < bound
 
 
+@triton.jit
+def write_kept(OUT, SEEDS, threshold, N: tl.constexpr):
+    place = tl.arange(0, N)
+    tl.store(OUT + place, kept(place, tl.load(SEEDS), tl.load(SEEDS + 1), threshold).to(tl.int32))
+
+
+@needs_interpreter
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_what_is_dropped_is_not_correlated_over_any_distance(p):
+    torch.manual_seed(0)
+    n = 2**19
+    out = torch.empty(n, dtype=torch.int32)
+    for _ in range(2):
+        write_kept[(1,)](out, draw_seeds(CPU), threshold_of(p), n)
+        dropped = 1.0 - out.double() - p
+        assert abs(float(dropped.mean())) < 4.5 * (p * (1 - p) / n) ** 0.5
+        for distance in (*range(1, 130), 192, 256, 768, 1536, 3072, 12 * 64, 12 * 128, 65536):
+            together = float((dropped[distance:] * dropped[:-distance]).mean())
+            assert abs(together) < 5 * p * (1 - p) / (n - distance) ** 0.5, distance
+
+
 COMPILE = """
 import subprocess, sys
 import triton
@@ -89,7 +115,7 @@ def made(kernel, constants):
     types = {}
     for name in kernel.arg_names:
         if name in constants: types[name] = "constexpr"
-        elif name in ("cu_q", "cu_k"): types[name] = "*i32"
+        elif name in ("cu_q", "cu_k", "SEEDS"): types[name] = "*i32"
         elif name in ("scale", "back_scale", "grow", "eps"): types[name] = "fp32"
         elif name.isupper(): types[name] = "*fp32" if name in FLOATS else "*bf16"
         else: types[name] = "i32"

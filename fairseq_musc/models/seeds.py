@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BITS = 2**31  # of a seed, and of the hash that it goes into
+BITS = 2**31  # of a seed
+
+
+def threshold_of(dropout: float) -> int:
+    """What the hash of an element, any int32 as likely as any other, has to reach for it to be kept."""
+    return min(int(dropout * 2**32), 2**32 - 1) - 2**31
 
 
 def draw_seeds(device: torch.device, *calls: int) -> Tensor:

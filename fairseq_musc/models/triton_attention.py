@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_musc.models.seeds import BITS, seeds_for
+from fairseq_musc.models.seeds import seeds_for, threshold_of
 from fairseq_musc.models.triton_dropout import kept
 
 if TYPE_CHECKING:
@@ -286,6 +286,6 @@ def _launch(
     M, N = 16 if of_q.longest <= 16 else 64, 64
     blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, N) if keys else 1)
     shared = [q.stride(0), k.stride(0), heads * D, tokens, of_k.longest]
-    of_dropout = [1 / (1 - dropout), seeds, int(dropout * BITS)]
+    of_dropout = [1 / (1 - dropout), seeds, threshold_of(dropout)]
     sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0, "num_warps": 4, "num_stages": 1}
     return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes}

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_musc.models.seeds import BITS, seeds_for
+from fairseq_musc.models.seeds import seeds_for, threshold_of
 from fairseq_musc.models.triton_dropout import kept
 
 ROWS = 2  # tokens that one program takes at once
@@ -108,7 +108,7 @@ class DropAddNorm(torch.autograd.Function):
         seeds = seeds_for(dropout, x.device) if seeds is None else seeds
         ctx.dropout = dropout
         forward_kernel[(triton.cdiv(tokens, ROWS),)](
-            x, a, weight, bias, seeds, y, s, mean, scale, tokens, eps, 1 / (1 - dropout), int(dropout * BITS),
+            x, a, weight, bias, seeds, y, s, mean, scale, tokens, eps, 1 / (1 - dropout), threshold_of(dropout),
             **_sizes(d, dropout),
         )  # fmt: skip
         ctx.save_for_backward(s, mean, scale, weight, seeds)
@@ -126,7 +126,7 @@ class DropAddNorm(torch.autograd.Function):
         sums = torch.empty(2, programs, d, dtype=torch.float32, device=s.device)
         backward_kernel[(programs,)](
             d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, *sums, tokens, 1 / (1 - dropout),
-            int(dropout * BITS), **_sizes(d, dropout),
+            threshold_of(dropout), **_sizes(d, dropout),
         )  # fmt: skip
         d_weight, d_bias = sums.sum(1).to(weight.dtype)
         return d_x, d_a, d_weight, d_bias, None, None, None
