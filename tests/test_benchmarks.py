@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,21 @@ def test_the_law_of_scaling_is_found_in_exact_figures(monkeypatch):
     assert no_part_below_0.share_of_squares(500) == 0
     waiting = np.maximum(6, 4 + 0.7 * tokens / 1e3 + 0.2 * squares / 1e6)  # for the CPU, where the GPU has little to do
     assert scaling.law_of(tokens, squares, waiting) == pytest.approx((4, 0.7, 0.2, 0, 6), abs=1e-4)
+
+
+def test_kernels(tmp_path):
+    results, table = run("kernels", tmp_path)
+    names = [result["name"] for result in results]
+    assert "attention: padded, back" in names and "product: down, back" in names
+    assert all(result["microseconds"] > 0 and result["share"] > 0 for result in results) and not any(
+        result["error"] for result in results
+    )
+    assert all(name in table for name in names)
+
+
+def test_other_tiles_are_for_a_gpu(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "kernels.py"), "--output", str(tmp_path), "--sweep"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 2 and "--sweep needs a GPU" in done.stderr

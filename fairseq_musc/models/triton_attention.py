@@ -9,7 +9,7 @@ Dropout is that of :mod:`fairseq_musc.models.triton_dropout`; the place of a wei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import triton
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from fairseq_musc.models.attention import Spans
 
 LOG2_E = 1.4426950408889634
+
+
+class Tiles(NamedTuple):
+    """What one program of a kernel takes at once, and how it is run (benchmarks/kernels.py --sweep tries others)."""
+
+    M: int
+    """Queries."""
+    N: int
+    """Keys."""
+    warps: int
+    stages: int
+
+
+FORTH, BACK = Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1)
+"""Of the forward and of the backward kernel, for rows of some 55 tokens on an H200."""
 
 
 @triton.jit
@@ -283,9 +298,11 @@ def _launch(
         keys: whether there is work for every block of keys, too, and not for queries alone.
     """
     tokens, heads, D = q.shape
-    M, N = 16 if of_q.longest <= 16 else 64, 64
+    tiles = BACK if keys else FORTH
+    M, N = 16 if of_q.longest <= 16 else tiles.M, tiles.N
     blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, N) if keys else 1)
     shared = [q.stride(0), k.stride(0), heads * D, tokens, of_k.longest]
     of_dropout = [1 / (1 - dropout), seeds, threshold_of(dropout)]
-    sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0, "num_warps": 4, "num_stages": 1}
-    return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes}
+    sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0}
+    how = {"num_warps": tiles.warps, "num_stages": tiles.stages}
+    return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes, **how}
