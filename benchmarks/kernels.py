@@ -4,7 +4,7 @@
     python benchmarks/kernels.py --output FOLDER --sweep     # our attention with other tiles, the fastest first
     python benchmarks/kernels.py --output FOLDER --tiny      # on a CPU, in seconds: it shows that it runs
 
-The rows are those of one update: six languages of 32 pairs each, two plain views and two mixed ones, as long as PAWS-X's.
+The rows are those of one update: six languages of 32 pairs each, two plain views and two mixed ones, long as PAWS-X's.
 A kernel that moves data is bound by memory, so *GB/s* counts what it has to read and write, once, and *share* is of the
 rate of a large copy on the same device; of a product, *share* is of the rate of a large one. *us* is the median. With
 --sweep every choice of tiles is held to plain attention first, and the ones that are wrong, or do not fit the device,
