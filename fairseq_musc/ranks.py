@@ -27,17 +27,12 @@ class JoinedBatch(NamedTuple):
 
 def from_all_ranks(own: Tensor) -> Tensor:
     """A tensor of the same shape from every rank, (R, ...), without gradients."""
-    count = world_size()
+    count = distributed_utils.get_data_parallel_world_size() if torch.distributed.is_initialized() else 1
     if count == 1:
         return own.detach()[None]
     gathered = [torch.empty_like(own) for _ in range(count)]
     torch.distributed.all_gather(gathered, own.detach().contiguous(), group=distributed_utils.get_data_parallel_group())
     return torch.stack(gathered)
-
-
-def world_size() -> int:
-    """How many processes train together."""
-    return distributed_utils.get_data_parallel_world_size() if torch.distributed.is_initialized() else 1
 
 
 def own_rank() -> int:

@@ -87,7 +87,7 @@ class MuscClassifierConfig(FairseqDataclass):
         default=None,
         metadata={
             "help": "launch the kernels of their layers as CUDA graphs in training: true, false, or null for where it "
-            "can be done and one process trains (with several, gradients are exchanged while others are computed)"
+            "can be done"
         },
     )
     encoder_config: Optional[str] = field(

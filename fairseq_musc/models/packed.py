@@ -24,7 +24,6 @@ from fairseq_musc.models.attention import LARGEST, TOLERANCES, Attention, Spans,
 from fairseq_musc.models.graphs import LayerGraphs, filled_up
 from fairseq_musc.models.seeds import draw_seeds
 from fairseq_musc.packing import PackedRows
-from fairseq_musc.ranks import world_size
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +231,7 @@ class PackedEncoder:
         attention: how to attend, one of :data:`fairseq_musc.models.attention.ATTENTIONS`; None chooses.
         fuse: how the rest of a layer is fused, one of :data:`FUSED`; None chooses.
         graphs: whether the layers are captured as CUDA graphs in training (:mod:`fairseq_musc.models.graphs`); None
-            does where it can be done and one process trains.
+            does where it can be done.
     """
 
     def __init__(
@@ -302,8 +301,6 @@ class PackedEncoder:
             InputError: they are to be, in training on a GPU, and cannot.
         """
         if self.graphs is False or not x.is_cuda or not torch.is_grad_enabled():
-            return False
-        if self.graphs is None and world_size() > 1:  # gradients are exchanged while the rest of them is computed
             return False
         heads = self.encoder.config.num_attention_heads
         seeded = attention_for(x.device, x.dtype, heads, x.shape[-1] // heads, self.attention).seeded
