@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 from typing import ClassVar
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_copy_of_the_model_has_no_graphs_of_the_original(run):
     captured = graphs.LayerGraphs()
     for _ in range(3):
         run(captured)
-    assert run(copy.deepcopy(captured)) == "eager"
+    assert run(copy.deepcopy(captured)) == run(pickle.loads(pickle.dumps(captured))) == "eager"
 
 
 def test_kernels_that_cannot_be_captured_end_the_run_with_what_to_do(run, monkeypatch):

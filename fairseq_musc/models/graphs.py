@@ -61,9 +61,9 @@ class LayerGraphs:
         self.stream: torch.cuda.Stream | None = None
         self.gradients: list[Tensor] = []
 
-    def __deepcopy__(self, memo: Any) -> LayerGraphs:
-        """None of a copy's parameters are those that were captured."""
-        return LayerGraphs()
+    def __reduce__(self) -> Any:
+        """A copy, or what is pickled, begins anew: none of its parameters are those that were captured."""
+        return LayerGraphs, ()
 
     def __call__(
         self,
@@ -178,8 +178,8 @@ class Captured:
         """The layers' output (R, d) for a batch of this kind."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         # A gradient that came from a graph lies where the next one will; one that is still wanted has to move.
-        for parameter in trained:
-            if parameter.grad is not None:
+        for parameter, place in zip(trained, self.gradients, strict=True):
+            if parameter.grad is not None and parameter.grad.data_ptr() == place.data_ptr():
                 parameter.grad = parameter.grad.clone()
         return Replayed.apply(self, x, spans.cu_seqlens, seeds, *trained)
 
