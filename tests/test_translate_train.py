@@ -210,6 +210,19 @@ def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path, capsys, monke
     before = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
     assert before > reached
 
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    said = ""
+    while "perplexity of held-out" not in said:
+        said += process.stderr.readline()
+        assert process.poll() is None, said
+    process.send_signal(signal.SIGTERM)
+    assert "stopping behind this update, with a checkpoint" in process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    reached, before = before, max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
+    assert before > reached
+
     monkeypatch.setattr(training, "time_to_stop", lambda left: left)  # it is told to stop before it begins
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--stop-after", "60"])

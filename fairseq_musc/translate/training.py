@@ -71,7 +71,8 @@ def fairseq_train(arguments: Sequence[str], end: float | None = None, stalled_af
     stalls, saved = 0, _last_update(folder)
     while True:
         try:
-            return _train_once(arguments, end, stalled_after)
+            with _sigterm_as_ctrl_c():
+                return _train_once(arguments, end, stalled_after)
         except Stalled as stalled:
             mend_checkpoints(folder)
             before, saved = saved, _last_update(folder)
@@ -232,7 +233,7 @@ def time_to_stop(left: float) -> float:
 def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Iterator[threading.Event]:
     """Stops the training shortly before ``end`` and kills it then, which the event tells.
 
-    Ctrl-C stops it too; another exception, or Ctrl-C once more, kills it.
+    Ctrl-C and SIGTERM stop it too; another exception, or one of them once more, kills it.
     """
     killed = threading.Event()
 
@@ -259,7 +260,7 @@ def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Itera
         yield killed
     except BaseException as error:
         try:
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 stop("stopping behind this update, with a checkpoint (Ctrl-C once more: at once)")
                 assert process.stdout is not None
                 deque(process.stdout, maxlen=0)  # until it has ended
@@ -269,6 +270,23 @@ def _ended_in_time(process: subprocess.Popen[bytes], end: float | None) -> Itera
     finally:
         for timer in timers:
             timer.cancel()
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which Slurm, Docker and ``kill`` send, ends the block by SystemExit, unless others see to it."""
+
+    def told(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
