@@ -264,7 +264,7 @@ class PackedEncoder:
         # Also where no graph is replayed: what is computed is then the same, and a run that goes on from a checkpoint
         # is the run that was not stopped, bit for bit.
         x, filled = filled_up(x, spans)
-        seeds = draw_seeds(x.device, len(self.encoder.encoder.layer), 3)
+        seeds = draw_seeds(x.device, (len(self.encoder.encoder.layer), 3))
         layers = self.encoder.encoder.layer
         of_dropout = tuple((layer.attention.self.dropout.p, layer.output.dropout.p) for layer in layers)
         how = (self.encoder.training, of_dropout)

@@ -13,8 +13,8 @@ def threshold_of(dropout: float) -> int:
     return min(int(dropout * 2**32), 2**32 - 1) - 2**31
 
 
-def draw_seeds(device: torch.device, *calls: int) -> Tensor:
-    """Two seeds for each of so many calls of a kernel, (*calls, 2) int32, from torch's CPU generator."""
+def draw_seeds(device: torch.device, calls: tuple[int, ...] = ()) -> Tensor:
+    """Two seeds for each of so many calls of a kernel, int32 with 2 as the last dimension, by torch's CPU generator."""
     return torch.randint(BITS, (*calls, 2), dtype=torch.int32).to(device, non_blocking=True)
 
 
