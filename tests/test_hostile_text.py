@@ -370,7 +370,7 @@ def test_text_files(folder, data, columns, header, packed):
     path = folder / f"a.txt{packed[:3]}"
     path.write_bytes(gzip.compress(data)[: -9 if "cut" in packed else None] if packed else data)
     file = read_text_file(path, columns, header)
-    again = "".join("\t".join(row) + end for row, end in zip(file.lines, file.ends, strict=True)).encode()
+    again = "".join("\t".join(row) + end for row, end in file.lines()).encode()
     assert again.rstrip(b"\r\n") == data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
 
 
@@ -432,7 +432,8 @@ def test_work_folders(folder, data, sealed):
     head = json.dumps({"format": 1, "sha256": hashlib.sha256(data).hexdigest()}).encode() + b"\n"
     (work.path / "a.jsonl").write_bytes(head + data if sealed else data)
     with contextlib.redirect_stderr(io.StringIO()):
-        work.known()
+        for _ in work.known():
+            pass
 
 
 @fuzz(texts)

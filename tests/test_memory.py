@@ -1,10 +1,18 @@
 """What holds no rows: the memory of a step does not grow with the texts it reads; ``make soak`` takes a million."""
 
 import tracemalloc
+from collections import deque
 
+import fake_engine
+import joblib
 import pytest
 
+from fairseq_musc import files
 from fairseq_musc.cli import main
+from fairseq_musc.data.corpus import Corpus, Row, write_corpus
+from fairseq_musc.translate import flaw_counts, texts
+
+pytest_plugins = ["fake_engine"]
 
 SMALL, LARGE = 500, 4000
 #: Characters of a text: whoever holds texts holds as many bytes a row.
@@ -21,15 +29,14 @@ def peak(*command):
         tracemalloc.stop()
 
 
-def grown(of_rows):
+def grown(of_rows, small=SMALL, large=LARGE):
     """By how many bytes a row a peak grows, of a function from a number of rows."""
-    of_rows(SMALL)  # what is loaded and cached once
-    small, large = of_rows(SMALL), of_rows(LARGE)
-    return (large - small) / (LARGE - SMALL)
+    of_rows(small - 1)  # what is loaded and cached once
+    return (of_rows(large) - of_rows(small)) / (large - small)
 
 
 def text(row, of=""):
-    return f"{row} {of} ".ljust(LONG, "x")
+    return f"{row} {of} {' '.join(['x' * 29] * (LONG // 30))}"
 
 
 def write(path, lines):
@@ -77,3 +84,32 @@ def test_reading_holds_no_texts(made, tmp_path):
 
     each = grown(of_rows)
     assert each < LONG / 5, each
+
+
+def corpus_of(folder, rows):
+    write_corpus(
+        folder, Corpus("T_tst", "de", "de", "toy", ("0",), [Row(f"{row}", "0", text(row)) for row in range(rows)])
+    )
+    return ("--corpora", folder, "--make", "S_tst_MT")
+
+
+def file_of(folder, rows):
+    write(folder / "in.txt", map(text, range(rows)))
+    return ("--file", folder / "in.txt", "--output", folder / "out.txt", "--from", "de", "--to", "en")
+
+
+@pytest.mark.parametrize("made", [corpus_of, file_of])
+def test_translating_holds_no_texts(made, tmp_path, fake, monkeypatch):
+    """Here in small blocks; SQLite keeps to its own bound, which is not seen here."""
+    monkeypatch.setattr(fake_engine, "translated", deque(maxlen=0))
+    monkeypatch.setattr(files, "BLOCK", 2**14)
+    for module, name in ((texts, "BLOCK"), (flaw_counts, "AT_ONCE")):
+        monkeypatch.setattr(module, name, 50)
+
+    def of_rows(rows):
+        options = made(tmp_path / f"{rows}", rows)
+        with joblib.parallel_config("sequential"):  # what its processes take is by the clock
+            return peak("translate", "--engine", "fake", "--translator", tmp_path / "fake", "--chunk", "50", *options)
+
+    each = grown(of_rows, 200, 1000)
+    assert each < LONG / 2, each  # some 100,000 bytes are by chance
