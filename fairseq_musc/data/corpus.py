@@ -110,6 +110,26 @@ class Corpus:
         return [row.id for row in self.rows]
 
 
+@dataclass(frozen=True)
+class CorpusFile:
+    """A corpus whose rows stay in their file. Made by :func:`corpus_file`."""
+
+    folder: Path
+    name: str
+    language: str
+    about: dict[str, Any]
+    """What its JSON file says."""
+
+    @property
+    def texts(self) -> int:
+        """How many it has: one or two a row."""
+        return int(self.about["rows"]) * (2 if self.about["pair"] else 1)
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows, read as they are taken; see :func:`rows_of`."""
+        return rows_of(self.folder, self.name, self.language, self.about)
+
+
 FORMAT = 1
 #: What has to be in the JSON file of a corpus.
 ABOUT: dict[str, type] = {
@@ -301,6 +321,15 @@ def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
     if wrong:
         raise InputError(f"{path} cannot be read: {', '.join(wrong)}; make the corpus again")
     return about
+
+
+def corpus_file(folder: str | Path, name: str, language: str) -> CorpusFile:
+    """A corpus, without reading its rows.
+
+    Raises:
+        InputError: as :func:`read_about`.
+    """
+    return CorpusFile(Path(folder), name, language, read_about(folder, name, language))
 
 
 def read_corpus(folder: str | Path, name: str, language: str) -> Corpus:

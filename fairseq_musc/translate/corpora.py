@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
-from fairseq_musc.data.corpus import Corpus, Row, corpus_exists, corpus_path, read_about, rows_of, write_rows
+from fairseq_musc.data.corpus import Corpus, CorpusFile, Row, corpus_exists, corpus_file, corpus_path, write_rows
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials
 from fairseq_musc.progress import say
@@ -106,31 +105,7 @@ def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> 
             say(f"{left} chunks of other corpora stay in {translated.folder.path.parent}")
 
 
-@dataclass(frozen=True)
-class Source:
-    """A corpus that another is made from; its rows stay in their file."""
-
-    folder: Path
-    name: str
-    language: str
-    about: dict[str, Any]
-    """What its JSON file says."""
-
-    @property
-    def texts(self) -> int:
-        """How many it has."""
-        return int(self.about["rows"]) * (2 if self.about["pair"] else 1)
-
-    def rows(self) -> Iterator[Row]:
-        """Its rows, read as they are taken.
-
-        Raises:
-            InputError: they are not as they were written.
-        """
-        return rows_of(self.folder, self.name, self.language, self.about)
-
-
-def sources_of(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, Source]:
+def sources_of(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, CorpusFile]:
     """Corpora to make, and the one that each is made from.
 
     Raises:
@@ -138,17 +113,18 @@ def sources_of(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, S
     """
     sources = {}
     for corpus in wanted:
-        about = read_about(folder, *corpus.made_from)
-        if about["text_language"] != corpus.direction[0]:
+        source = corpus_file(folder, *corpus.made_from)
+        language = source.about["text_language"]
+        if language != corpus.direction[0]:
             raise InputError(
-                f"{'.'.join(corpus.made_from)} is in {about['text_language']!r}, and {corpus} is translated from "
+                f"{'.'.join(corpus.made_from)} is in {language!r}, and {corpus} is translated from "
                 f"{corpus.direction[0]!r}; is --source-lang {corpus.source_lang} right?"
             )
-        sources[corpus] = Source(folder, *corpus.made_from, about)
+        sources[corpus] = source
     return sources
 
 
-def texts_of(sources: Mapping[MadeCorpus, Source]) -> Iterator[str]:
+def texts_of(sources: Mapping[MadeCorpus, CorpusFile]) -> Iterator[str]:
     """The texts of corpora, row by row, each with its second one behind it if there is one."""
     return chain.from_iterable(map(texts_of_rows, (source.rows() for source in sources.values())))
 
@@ -160,7 +136,7 @@ def texts_of_rows(rows: Iterable[Row]) -> Iterator[str]:
 
 def write_corpora(
     folder: Path,
-    sources: Mapping[MadeCorpus, Source],
+    sources: Mapping[MadeCorpus, CorpusFile],
     missing: Sequence[tuple[MadeCorpus, int]],
     translated: TranslatedTexts,
     setup: Setup,
