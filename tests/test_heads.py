@@ -17,6 +17,7 @@ def test_ids_are_a_sequence_of_what_was_put_in(first, second):
     assert [ids[place] for place in range(-len(first), len(first))] == first + first
     assert ids[1:] == first[1:]
     assert (ids == others) == (first == second)
+    assert (ids == second) == (first == second)
     with pytest.raises(IndexError):
         ids[len(first)]
 

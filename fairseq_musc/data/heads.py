@@ -6,6 +6,7 @@ with all of them in hand. Python's own lists of strings and numbers take some 20
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -52,7 +53,9 @@ class Ids(Sequence[str]):
         return (self._utf8[start:end].decode() for start, end in pairwise(self._ends))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ids) and self._ends == other._ends and self._utf8 == other._utf8
+        if isinstance(other, Ids):
+            return self._ends == other._ends and self._utf8 == other._utf8
+        return isinstance(other, list) and len(self) == len(other) and all(map(operator.eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]
 
