@@ -90,7 +90,7 @@ def test_memory_with_a_million_rows(tmp_path, promise):
 #: What a step may hold more of with 1,000,000 rows than with 100,000.
 GIB_FOR_A_MILLION_ROWS = {
     **{"read": 0.1, "binarize": 0.5, "train": 0.3, "predict": 0.8},
-    **{"ensemble": 0.6, "report": 0.5, "compare": 0.8, "page": 2.0},
+    **{"ensemble": 0.3, "report": 0.3, "compare": 0.3, "page": 0.3},
 }
 
 
