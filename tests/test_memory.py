@@ -5,34 +5,40 @@ from collections import deque
 
 import fake_engine
 import joblib
+import page_world
 import pytest
 
 from fairseq_musc import files
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, write_corpus
+from fairseq_musc.page import groups
 from fairseq_musc.translate import flaw_counts, texts
 
 pytest_plugins = ["fake_engine"]
 
-SMALL, LARGE = 500, 4000
+SMALL, LARGE = 500, 2500
 #: Characters of a text: whoever holds texts holds as many bytes a row.
 LONG = 1000
 
 
-def peak(*command):
+def run(command):
+    assert main([*map(str, command)]) == 0
+
+
+def peak(command):
     """The most that a command allocates, in bytes."""
     tracemalloc.start()
     try:
-        assert main([*map(str, command)]) == 0
+        run(command)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-def grown(of_rows, small=SMALL, large=LARGE):
-    """By how many bytes a row a peak grows, of a function from a number of rows."""
-    of_rows(small - 1)  # what is loaded and cached once
-    return (of_rows(large) - of_rows(small)) / (large - small)
+def grown(command, small=SMALL, large=LARGE):
+    """By how many bytes a row the peak of a command grows, of a function from a number of rows to its arguments."""
+    run(command(small - 1))  # what is loaded and kept once
+    return (peak(command(large)) - peak(command(small))) / (large - small)
 
 
 def text(row, of=""):
@@ -78,11 +84,10 @@ def own(folder, rows):
 
 @pytest.mark.parametrize("made", [x_final, translated, own])
 def test_reading_holds_no_texts(made, tmp_path):
-    def of_rows(rows):
-        options = made(tmp_path / f"{rows}", rows)
-        return peak("read", *options, "--output", tmp_path / f"corpora-{rows}")
+    def command(rows):
+        return ("read", *made(tmp_path / f"{rows}", rows), "--output", tmp_path / f"corpora-{rows}")
 
-    each = grown(of_rows)
+    each = grown(command)
     assert each < LONG / 5, each
 
 
@@ -106,10 +111,26 @@ def test_translating_holds_no_texts(made, tmp_path, fake, monkeypatch):
     for module, name in ((texts, "BLOCK"), (flaw_counts, "AT_ONCE")):
         monkeypatch.setattr(module, name, 50)
 
-    def of_rows(rows):
+    def command(rows):
         options = made(tmp_path / f"{rows}", rows)
-        with joblib.parallel_config("sequential"):  # what its processes take is by the clock
-            return peak("translate", "--engine", "fake", "--translator", tmp_path / "fake", "--chunk", "50", *options)
+        return ("translate", "--engine", "fake", "--translator", tmp_path / "fake", "--chunk", "50", *options)
 
-    each = grown(of_rows, 200, 1000)
+    with joblib.parallel_config("sequential"):  # what its processes take is by the clock
+        each = grown(command, 200, 700)
     assert each < LONG / 2, each  # some 100,000 bytes are by chance
+
+
+def test_the_report_page_holds_the_texts_that_it_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr(groups, "RESAMPLES", 10)
+    monkeypatch.setattr(page_world, "LANGUAGES", ("de",))
+    monkeypatch.setattr(page_world, "TEXTS", [text(0)])
+    monkeypatch.setattr(files, "BLOCK", 2**14)
+
+    def command(rows):
+        monkeypatch.setattr(page_world, "ROWS", rows)
+        predictions = page_world.write_world(tmp_path / f"{rows}")
+        corpora = ("--corpora", tmp_path / f"{rows}" / "corpora", "--examples", "3")
+        return ("page", "--predictions", predictions, *corpora, "--output", tmp_path / f"{rows}.html")
+
+    each = grown(command, 300, 1200)
+    assert each < LONG, each  # a row has four texts
