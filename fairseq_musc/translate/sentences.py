@@ -104,7 +104,9 @@ class Sentences:
 
     def items(self) -> Iterator[tuple[str, list[Hypothesis]]]:
         """The sentences that have translations, in order, with their hypotheses."""
-        found = self._database.execute("SELECT sentence, hypotheses FROM sentences JOIN translations USING (number)")
+        found = self._database.execute(
+            "SELECT sentence, hypotheses FROM sentences JOIN translations USING (number) ORDER BY number"
+        )
         return ((sentence, _hypotheses(hypotheses)) for sentence, hypotheses in found)
 
     def untranslated(self) -> int:
