@@ -1,6 +1,7 @@
 """Takes made-up rows the whole way, from raw files to the report page, and tells the memory that each step held.
 
     python benchmarks/load.py --output FOLDER            # 100,000 and 1,000,000 rows; half an hour on 2 cores
+    python benchmarks/load.py --output FOLDER --until read   # the first step alone, in two minutes
     python benchmarks/load.py --output FOLDER --tiny     # in seconds: it shows that it runs
 
 A row is a pair of sentences of PAWS-X's form, in English and in German; there are as many to train on as to test on.
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of all that is made, and the table")
     parser.add_argument("--rows", type=int, nargs="+", help="sizes to try (default: 100000 1000000)")
+    parser.add_argument("--until", metavar="STEP", help="the last step to take (default: the page)")
     parser.add_argument("--tiny", action="store_true", help="few rows")
     arguments = parser.parse_args()
     sizes = arguments.rows or ([1000] if arguments.tiny else [100_000, 1_000_000])
@@ -61,6 +63,8 @@ def main() -> None:
         for step in whole_way(world, rows):
             results.append(step)
             print(f"{step.step:10s} {step.rows:9d} {step.seconds:8.1f} {step.gib:6.2f}", flush=True)
+            if step.step == arguments.until:
+                break
         shutil.rmtree(world)
     figures = {"cores": cores, "python": sys.version.split()[0], "results": [asdict(step) for step in results]}
     (arguments.output / "load.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -5,24 +5,24 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_musc.data.align import NOWHERE, balanced, match, places_by_key, text_key
+from fairseq_musc.data.align import NOWHERE, Keys, balanced, match, text_key
 
 
 def test_rows_in_another_order_find_their_partners():
-    found = match(places_by_key(["a", "b", "c"]), 3, ["c", "x", "a"])
+    found = match(Keys(["a", "b", "c"]), Keys(["c", "x", "a"]))
     assert [*found.order] == [2, NOWHERE, 0]
-    assert found.extra == [1]
+    assert [*found.extra] == [1]
 
 
 def test_equal_rows_are_matched_in_order_of_occurrence():
-    found = match(places_by_key(["a", "b", "a", "a"]), 4, ["a", "a", "b", "a", "a"])
+    found = match(Keys(["a", "b", "a", "a"]), Keys(["a", "a", "b", "a", "a"]))
     assert [*found.order] == [0, 2, 1, 3]
-    assert found.extra == [4]
+    assert [*found.extra] == [4]
 
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abcd")))
 def test_as_many_partners_as_both_files_have(first, second):
-    found = match(places_by_key(first), len(first), second)
+    found = match(Keys(first), Keys(second))
     pairs = [(first[place], second[partner]) for place, partner in enumerate(found.order) if partner != NOWHERE]
     assert all(a == b for a, b in pairs)
     assert Counter(a for a, _ in pairs) == Counter(first) & Counter(second)

@@ -42,8 +42,21 @@ WITH_MODELS = {"predict", "probe"}
 
 #: The rooms of fairseq_musc.data that come before a tokenizer.
 WITHOUT_MODELS = (
-    *("align", "corpus", "datasets", "forms", "guess", "hub", "init", "init_files", "look", "own", "own_files"),
-    *("raw_files", "read", "readers", "reading", "records", "row_sets", "survey", "translators"),
+    *(
+        "align",
+        "corpus",
+        "datasets",
+        "forms",
+        "guess",
+        "heads",
+        "hub",
+        "init",
+        "init_files",
+        "look",
+        "own",
+        "own_files",
+    ),
+    *("raw_files", "read", "readers", "reading", "records", "row_sets", "spooled", "survey", "translators"),
 )
 
 

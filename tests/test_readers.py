@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairseq_musc.data.corpus import Row
 from fairseq_musc.data.datasets import Columns, Layout
-from fairseq_musc.data.readers import READERS, RawLines, RawRow
+from fairseq_musc.data.readers import READERS, RawLines, RawRow, Tally
 from fairseq_musc.errors import InputError
 
 PAIR = Layout("header_tsv", Columns("id", "label", "sentence1", "sentence2"))
@@ -29,12 +29,14 @@ ZERO_ONE = {"0": "0", "1": "1"}
 
 
 def table(data, layout=PAIR, label_of=ZERO_ONE, language=None):
+    """The rows of a file, and what its reader counted besides."""
     lines = [*io.BytesIO(data)]  # a binary stream ends lines at \n alone
-    return READERS[layout.format](lines, "de/dev_2k.tsv", layout, label_of, language)
+    tally = Tally()
+    return [*READERS[layout.format](lines, "de/dev_2k.tsv", layout, label_of, tally, language)], tally
 
 
 def read(data, layout=PAIR, **options):
-    return table(data, layout, **options).rows
+    return table(data, layout, **options)[0]
 
 
 def message(data, layout=PAIR, **options):
@@ -88,10 +90,10 @@ def test_in_a_file_of_several_languages_those_of_one_are_read():
 def test_labels_have_other_spellings_and_rows_without_one_are_counted():
     label_of = {"contradiction": "contradiction", "contradictory": "contradiction", "-": None}
     data = HEADER + b"1\ta\tb\tcontradictory\n2\tc\td\t-\n3\te\tf\tcontradiction\n"
-    found = table(data, label_of=label_of)
-    assert [raw.row.label for raw in found.rows] == ["contradiction", "contradiction"]
-    assert [raw.line for raw in found.rows] == [2, 4]
-    assert found.unlabelled == 1
+    rows, tally = table(data, label_of=label_of)
+    assert [raw.row.label for raw in rows] == ["contradiction", "contradiction"]
+    assert [raw.line for raw in rows] == [2, 4]
+    assert tally.unlabelled == 1
 
 
 def test_rows_may_be_short_where_the_format_says_so():
@@ -141,9 +143,9 @@ def test_translations_stand_beside_what_was_translated():
 
 
 def test_wrongly_populated_rows_are_set_aside_where_they_are_known_to_occur():
-    found = table(b"a\tb\tA\tB\t1\na\tb\tA\tB\tC\n\na\tb\tc\tA\tB\t0\ne\tf\tE\tF\t0\n", BOTH_SIDES)
-    assert [raw.line for raw in found.rows] == [1, 5]
-    assert found.wrong == [2, 3, 4]
+    rows, tally = table(b"a\tb\tA\tB\t1\na\tb\tA\tB\tC\n\na\tb\tc\tA\tB\t0\ne\tf\tE\tF\t0\n", BOTH_SIDES)
+    assert [raw.line for raw in rows] == [1, 5]
+    assert tally.wrong == [2, 3, 4]
 
 
 def test_label_text_needs_a_tab_and_a_known_label():
@@ -209,10 +211,10 @@ def test_any_pair_comes_back_from_a_file_with_a_header(pairs):
 @given(st.lists(st.tuples(IN_A_CELL, IN_A_CELL), min_size=1))
 def test_any_pair_comes_back_from_a_file_without_a_header(pairs):
     pairs = [*pairs, PLAIN]
-    found = table("".join(f"{a}\t{b}\t1\n" for a, b in pairs).removeprefix("\ufeff").encode(), BARE)
+    rows, tally = table("".join(f"{a}\t{b}\t1\n" for a, b in pairs).removeprefix("\ufeff").encode(), BARE)
     first = pairs[0][0].removeprefix("\ufeff")  # that is a byte order mark
-    assert [(raw.row.text, raw.row.text_pair) for raw in found.rows] == [(first, pairs[0][1]), *pairs[1:]]
-    assert found.unquoted == 0
+    assert [(raw.row.text, raw.row.text_pair) for raw in rows] == [(first, pairs[0][1]), *pairs[1:]]
+    assert tally.unquoted == 0
 
 
 @given(st.lists(st.tuples(IN_A_CELL, IN_A_CELL), min_size=1))
@@ -220,9 +222,9 @@ def test_any_pair_comes_back_from_what_the_csv_module_wrote(pairs):
     pairs = [PLAIN, *pairs]
     stream = io.StringIO(newline="")
     csv.writer(stream, delimiter="\t").writerows([*pair, "1"] for pair in pairs)
-    found = table(stream.getvalue().encode(), BARE)
-    assert [(raw.row.text, raw.row.text_pair) for raw in found.rows] == pairs
-    assert found.unquoted == sum('"' in text or "\r" in text for pair in pairs for text in pair)
+    rows, tally = table(stream.getvalue().encode(), BARE)
+    assert [(raw.row.text, raw.row.text_pair) for raw in rows] == pairs
+    assert tally.unquoted == sum('"' in text or "\r" in text for pair in pairs for text in pair)
 
 
 def test_one_cell_that_the_csv_module_would_write_otherwise_leaves_all_quotes_alone():
@@ -233,16 +235,16 @@ def test_one_cell_that_the_csv_module_would_write_otherwise_leaves_all_quotes_al
 @given(st.lists(IN_A_LINE, min_size=1))
 def test_any_text_comes_back_from_behind_its_label(texts):
     texts = [*texts, PLAIN[0]]
-    found = table("".join(f"1\t{text}\n" for text in texts).encode(), LABEL_TEXT)
-    assert [raw.row.text for raw in found.rows] == texts
-    assert found.unwrapped == 0
+    rows, tally = table("".join(f"1\t{text}\n" for text in texts).encode(), LABEL_TEXT)
+    assert [raw.row.text for raw in rows] == texts
+    assert tally.unwrapped == 0
 
 
 @given(st.lists(ANYTHING, min_size=1))
 def test_any_text_comes_back_from_the_bytes_that_python_3_printed(texts):
-    found = table("".join(f"1\t{text.encode()}\n" for text in texts).encode(), LABEL_TEXT)
-    assert [raw.row.text for raw in found.rows] == texts
-    assert found.unwrapped == len(texts)
+    rows, tally = table("".join(f"1\t{text.encode()}\n" for text in texts).encode(), LABEL_TEXT)
+    assert [raw.row.text for raw in rows] == texts
+    assert tally.unwrapped == len(texts)
 
 
 def test_bytes_that_are_not_all_of_a_file_are_text():

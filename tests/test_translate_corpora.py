@@ -19,7 +19,6 @@ from translator_fixture import sentences
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
 from fairseq_musc.files import sha256
-from fairseq_musc.translate.corpora import read_sources
 from fairseq_musc.translate.engines.fairseq import FairseqEngine
 from fairseq_musc.translate.made_corpora import MadeCorpus, corpora_to_make
 
@@ -73,13 +72,6 @@ def test_every_corpus_that_can_be_made_is_made_from_the_right_one(corpora, trans
     test = read_corpus(corpora, "S_tst_MT", "de")
     assert (test.language, test.text_language) == ("de", "en")
     assert not read_corpus(corpora, "S_val_MT", "de").is_pair
-
-
-def test_a_corpus_from_which_several_are_made_is_in_memory_once(corpora):
-    wanted = [MadeCorpus("T_trn_MT", xx, "en") for xx in ("de", "ja")] + [MadeCorpus("S_tst_MT", "de", "en")]
-    german, japanese, test = read_sources(corpora, wanted).values()
-    assert german is japanese
-    assert test == read_corpus(corpora, "T_tst", "de")
 
 
 def test_the_provenance_says_what_made_it(corpora, translator_folder):

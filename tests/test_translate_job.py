@@ -22,7 +22,7 @@ from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, write_corpus
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate import chunks
-from fairseq_musc.translate.chunks import WorkFolder, chunks_of
+from fairseq_musc.translate.chunks import WorkFolder, chunk_of
 from fairseq_musc.translate.engine import Hypothesis
 from fairseq_musc.translate.job import fitting
 
@@ -314,12 +314,12 @@ WAY = {"source_language": "de", "target_language": "en", "beam": 5}
 
 def test_a_chunk_comes_back_as_it_was_stored(tmp_path):
     folder = WorkFolder(tmp_path, WAY)
-    [chunk] = chunks_of(["a\u2028b", 'quote " \\ tab\t', "猫"], 5)
-    assert [*folder.claims([chunk], lambda: False)] == [chunk]
+    chunk = chunk_of(["a\u2028b", 'quote " \\ tab\t', "猫"])
+    assert [*folder.claims([chunk.name], lambda: False)] == [chunk.name]
     hypotheses = [[Hypothesis("x\ny", -0.1), Hypothesis("", float("-inf"))], [Hypothesis("é", -1 / 3)], []]
     folder.store(chunk, hypotheses)
-    assert WorkFolder(tmp_path, WAY).known() == dict(zip(chunk.sentences, hypotheses, strict=True))
-    assert WorkFolder(tmp_path, {**WAY, "beam": 4}).known() == {}
+    assert [*WorkFolder(tmp_path, WAY).known()] == [dict(zip(chunk.sentences, hypotheses, strict=True))]
+    assert [*WorkFolder(tmp_path, {**WAY, "beam": 4}).known()] == []
     assert folder.clear([*chunk.sentences[1:]]) == 1
     assert folder.clear(chunk.sentences) == 0
     assert not (tmp_path / ".translate").exists()
@@ -327,8 +327,7 @@ def test_a_chunk_comes_back_as_it_was_stored(tmp_path):
 
 def test_a_claimed_chunk_is_claimed_for_all_others(tmp_path):
     first, second = WorkFolder(tmp_path, WAY), WorkFolder(tmp_path, WAY)
-    parts = chunks_of([str(i) for i in range(5)], 2)
-    assert [len(part.sentences) for part in parts] == [2, 2, 1]
+    parts = ["a", "b", "c"]
     mine = first.claims(parts, lambda: False)
     assert next(mine) == parts[0]
     theirs = second.claims(parts, lambda: False)

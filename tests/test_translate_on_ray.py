@@ -20,6 +20,7 @@ from fairseq_musc.translate.engine import Decoding, Device
 from fairseq_musc.translate.job import Task, translate_all
 from fairseq_musc.translate.on_ray import THIS_MACHINE, ray_pool
 from fairseq_musc.translate.provenance import way_of
+from fairseq_musc.translate.sentences import Sentences
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra [ray] is not installed")
 pytest_plugins = ["translator_fixture"]
@@ -36,6 +37,12 @@ def kill_one(log, pids):
         time.sleep(0.02)
     pids.append(int(log.read_text().split("\t")[0]))
     os.kill(pids[0], signal.SIGKILL)
+
+
+def given(texts):
+    sentences = Sentences()
+    sentences.add(texts)
+    return sentences
 
 
 def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch):
@@ -59,9 +66,10 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         folder = WorkFolder(tmp_path, way_of("de", "en", engine.provenance(), DECODING))
         killer = threading.Thread(target=kill_one, args=(log, killed), daemon=True)
         killer.start()
-        found = translate_all(SENTENCES, folder, pool, TASK, lambda: False, size=10)
+        found = given(SENTENCES)
+        assert translate_all(found, folder, pool, TASK, lambda: False, size=10)
         killer.join()
-        assert found == {
+        assert dict(found.items()) == {
             sentence: [(fake_engine.translation(sentence, "de", "en", rank), -0.1 * rank) for rank in (1, 2)]
             for sentence in SENTENCES
         }
@@ -75,19 +83,27 @@ def test_a_killed_worker_costs_its_chunk_and_nothing_else(tmp_path, monkeypatch)
         log.unlink()
         for path in [*folder.path.glob("*.jsonl")][:3]:
             path.unlink()
-        again = translate_all(SENTENCES, WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10)
-        assert again == found
+        again = given(SENTENCES)
+        assert translate_all(again, WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10)
+        assert [*again.items()] == [*found.items()]
         assert len(logged(log)) == 30
 
         with pytest.raises(InputError, match=r"(?s)a worker died.*The chunks that are done are kept.*--batch-tokens"):
-            translate_all(["this one kills"], WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10)
+            translate_all(
+                given(["this one kills"]), WorkFolder(tmp_path, folder.way), pool, TASK, lambda: False, size=10
+            )
 
         other = Decoding(beam=3)
         ways = way_of("de", "en", pool.engine(other).provenance(), other)  # the first worker opens its translator
         fake_engine.make_folder(tmp_path / "fake", digest="e" * 64)  # before the second opens it
         with pytest.raises(InputError, match="is another than the one that the job was begun with"):
             translate_all(
-                SENTENCES, WorkFolder(tmp_path, ways), pool, TASK._replace(decoding=other), lambda: False, size=10
+                given(SENTENCES),
+                WorkFolder(tmp_path, ways),
+                pool,
+                TASK._replace(decoding=other),
+                lambda: False,
+                size=10,
             )
 
 

@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_musc.errors import InputError
+from fairseq_musc.data.heads import Ids
+from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.files import read_sealed_json, rows_as_written, write_json, written_whole
 
 
@@ -109,6 +110,26 @@ class Corpus:
         return [row.id for row in self.rows]
 
 
+@dataclass(frozen=True)
+class CorpusFile:
+    """A corpus whose rows stay in their file. Made by :func:`corpus_file`."""
+
+    folder: Path
+    name: str
+    language: str
+    about: dict[str, Any]
+    """What its JSON file says."""
+
+    @property
+    def texts(self) -> int:
+        """How many it has: one or two a row."""
+        return int(self.about["rows"]) * (2 if self.about["pair"] else 1)
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows, read as they are taken; see :func:`rows_of`."""
+        return rows_of(self.folder, self.name, self.language, self.about)
+
+
 FORMAT = 1
 #: What has to be in the JSON file of a corpus.
 ABOUT: dict[str, type] = {
@@ -175,15 +196,37 @@ def write_corpus(folder: str | Path, corpus: Corpus) -> Path:
         InputError: rows without or with a second text are mixed, an id stands twice, or a label is not of the set;
             nothing is written then.
     """
+    return write_rows(folder, corpus, corpus.rows)
+
+
+def write_rows(folder: str | Path, corpus: Corpus, rows: Iterable[Row]) -> Path:
+    """Writes a corpus as :func:`write_corpus`, whose rows are not in memory.
+
+    Args:
+        folder: where it goes.
+        corpus: all of it but its rows. It is written behind the rows, so that what they are counted in may be part of
+            its provenance.
+        rows: are gone through once.
+
+    Raises:
+        InputError: as :func:`write_corpus`, all mistakes at once.
+    """
     path = corpus_path(folder, corpus.name, corpus.language)
-    check_rows(corpus, where=path.name)
+    look = Look(corpus.labels)
     digest = hashlib.sha256()
     with written_whole(path, "wb") as stream:
-        header = ("id", "label", "text", "text_pair")
-        for cells in [header if corpus.is_pair else header[:3], *corpus.rows]:
-            line = ("\t".join(escape(cell) for cell in cells if cell is not None) + "\n").encode()
+
+        def write(cells: Iterable[str]) -> None:
+            line = ("\t".join(map(escape, cells)) + "\n").encode()
             digest.update(line)
             stream.write(line)
+
+        for row in rows:
+            if look.pair is None:
+                write(Row._fields if row.text_pair is not None else Row._fields[:3])
+            look.at(row)
+            write(cell for cell in row if cell is not None)
+        raise_all(f"{path.name} cannot be a corpus:", look.problems())
     about = {
         "format": FORMAT,
         "corpus": corpus.name,
@@ -191,8 +234,8 @@ def write_corpus(folder: str | Path, corpus: Corpus) -> Path:
         "text_language": corpus.text_language,
         "dataset": corpus.dataset,
         "labels": list(corpus.labels),
-        "pair": corpus.is_pair,
-        "rows": len(corpus.rows),
+        "pair": look.pair,
+        "rows": len(look.ids),
         "sha256": digest.hexdigest(),
         "provenance": corpus.provenance,
     }
@@ -200,26 +243,54 @@ def write_corpus(folder: str | Path, corpus: Corpus) -> Path:
     return path
 
 
-def check_rows(corpus: Corpus, where: str) -> None:
-    """Raises :class:`InputError` with every kind of mistake in the rows, each with its first example."""
-    problems = []
-    if not corpus.rows:
-        problems.append("it has no rows")
-    mixed = [row.id for row in corpus.rows if (row.text_pair is not None) != corpus.is_pair]
-    if mixed:
-        problems.append(f"{len(mixed)} rows have another number of texts than the first row; id {mixed[0]}")
-    unknown = [row for row in corpus.rows if row.label not in corpus.labels]
-    if unknown:
-        labels = ", ".join(corpus.labels)
-        problems.append(
-            f"{len(unknown)} rows have a label outside the set ({labels}); id {unknown[0].id}: {unknown[0].label!r}"
-        )
-    seen: set[str] = set()
-    twice = [row.id for row in corpus.rows if row.id in seen or seen.add(row.id)]  # type: ignore[func-returns-value]
-    if twice:
-        problems.append(f"{len(twice)} ids stand more than once; the first is {twice[0]!r}")
-    if problems:
-        raise InputError.all_at_once(f"{where} cannot be a corpus:", problems)
+class Look:
+    """A look at the rows of a corpus as they go by: every kind of mistake, each with its first example.
+
+    Holds what is needed to see an id that stands twice, see :class:`~fairseq_musc.data.heads.Ids`.
+
+    Args:
+        labels: those that rows may have.
+    """
+
+    def __init__(self, labels: Sequence[str]):
+        self.labels = labels
+        self._known = {*labels}
+        self.ids = Ids()
+        self.pair: bool | None = None
+        """Whether a row holds two texts, as the first does; None before it."""
+        self._mixed, self._unknown = 0, 0
+        self._first_mixed: Row | None = None
+        self._first_unknown: Row | None = None
+
+    def at(self, row: Row) -> None:
+        """Looks at the next row."""
+        self.ids.append(row.id)
+        if self.pair is None:
+            self.pair = row.text_pair is not None
+        if (row.text_pair is not None) != self.pair:
+            self._mixed += 1
+            self._first_mixed = self._first_mixed or row
+        if row.label not in self._known:
+            self._unknown += 1
+            self._first_unknown = self._first_unknown or row
+
+    def problems(self) -> list[str]:
+        """A line for each kind of mistake."""
+        problems = []
+        if not self.ids:
+            problems.append("it has no rows")
+        if self._first_mixed:
+            problems.append(
+                f"{self._mixed} rows have another number of texts than the first row; id {self._first_mixed.id}"
+            )
+        if self._first_unknown:
+            problems.append(
+                f"{self._unknown} rows have a label outside the set ({', '.join(self.labels)}); id "
+                f"{self._first_unknown.id}: {self._first_unknown.label!r}"
+            )
+        if twice := self.ids.repeated():
+            problems.append(f"{len(twice)} ids stand more than once; the first is {self.ids[twice[0]]!r}")
+        return problems
 
 
 def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
@@ -250,6 +321,15 @@ def read_about(folder: str | Path, name: str, language: str) -> dict[str, Any]:
     if wrong:
         raise InputError(f"{path} cannot be read: {', '.join(wrong)}; make the corpus again")
     return about
+
+
+def corpus_file(folder: str | Path, name: str, language: str) -> CorpusFile:
+    """A corpus, without reading its rows.
+
+    Raises:
+        InputError: as :func:`read_about`.
+    """
+    return CorpusFile(Path(folder), name, language, read_about(folder, name, language))
 
 
 def read_corpus(folder: str | Path, name: str, language: str) -> Corpus:

@@ -1,31 +1,32 @@
 """Raw files of a data set, each read once and held against its reader, and laid together where rows are the same rows.
 
-What is kept of a file is everything but its texts, so that the texts of one file at most are in memory.
+A file is gone through row by row. What is kept of it is what files are held against each other by: packed lines, ids
+and labels (:mod:`fairseq_musc.data.heads`), and a byte that says whether there is a text.
 """
 
 from __future__ import annotations
 
 import zlib
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import reduce
 
-from fairseq_musc.data.align import NOWHERE, match, places_by_key, text_key
+import numpy as np
+from numpy.typing import NDArray
+
+from fairseq_musc.data.align import NOWHERE, Keys, match, text_key
 from fairseq_musc.data.corpus import CORPORA, Row
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset
 from fairseq_musc.data.forms import TRANSLATIONS, RawFile, Sought
-from fairseq_musc.data.readers import READERS, RawLines, RawRow, RawTable, row_number
-from fairseq_musc.data.records import checksum, record_table
+from fairseq_musc.data.heads import Head, Heads
+from fairseq_musc.data.readers import READERS, RawLines, RawRow, Tally, row_number
+from fairseq_musc.data.records import checksum, record_rows
 from fairseq_musc.errors import InputError, raise_all
 
-
-class Head(NamedTuple):
-    """What is kept of a row after its file was checked: all but its texts."""
-
-    line: int
-    id: str
-    label: str
+#: For each row of a file, whether something holds of it.
+Mask = NDArray[np.bool_]
+#: The key of a row of a file, see :func:`keys_of`.
+KeyOf = Callable[[RawRow, RawFile], str]
 
 
 @dataclass
@@ -34,11 +35,11 @@ class Checked:
 
     raw: RawFile
     sha256: str
-    rows: list[Head]
-    gaps: set[int]
-    """The places in :attr:`rows` of those without a text."""
+    heads: Heads
+    gaps: Mask
+    """Which rows are without a text."""
     wrong: Sequence[int]
-    """The lines of wrongly populated rows; they are not among :attr:`rows`."""
+    """The lines of wrongly populated rows; they are not among :attr:`heads`."""
     notes: list[str]
     """What else was found in it."""
 
@@ -48,10 +49,10 @@ class Translation:
     """A file of translations, checked against the file that was translated."""
 
     checked: Checked
-    order: array[int]
+    order: NDArray[np.int64]
     """For each row of the file that was translated, the place of its translation."""
-    gaps: set[int]
-    """The places in the file that was translated of rows without a translation."""
+    gaps: Mask
+    """Which rows of the file that was translated are without a translation."""
 
 
 @dataclass
@@ -70,11 +71,10 @@ class RowSet:
         return next(iter(self.files.values()))
 
     @property
-    def dropped(self) -> set[int]:
-        """The places of rows that are not whole in all files."""
-        return set().union(
-            *(file.gaps for file in self.files.values()), *(made.gaps for made in self.translations.values())
-        )
+    def dropped(self) -> Mask:
+        """Which rows are not whole in all files, which have as many."""
+        gaps = [file.gaps for file in self.files.values()] + [made.gaps for made in self.translations.values()]
+        return reduce(np.logical_or, gaps)
 
     @property
     def every_file(self) -> list[Checked]:
@@ -82,29 +82,29 @@ class RowSet:
         return [*self.files.values(), *(made.checked for made in self.translations.values())]
 
 
-def load(raw: RawFile, dataset: Dataset) -> RawTable:
-    """What a raw file holds.
+def load(raw: RawFile, dataset: Dataset, tally: Tally) -> Iterator[RawRow]:
+    """The rows of a raw file, one by one.
 
     Where the format has no ids, a row's is its number within the file, with the language before it (``de-17``) in data
     sets whose rows are not aligned across languages, so that no two languages share an id.
 
     Raises:
-        InputError: the file cannot be read, or its reader refuses it.
+        InputError: the file cannot be read, or its reader refuses it; that may be seen behind its last row.
     """
     layout = raw.layout
+    rows = (
+        record_rows(raw, dataset.label_of, tally)
+        if layout.records
+        else READERS[layout.format](RawLines(raw.path), str(raw.path), layout, dataset.label_of, tally, raw.language)
+    )
+    numbered = layout.columns.id is None and not dataset.aligned
     try:
-        if layout.records:
-            table = record_table(raw, dataset.label_of)
-        else:
-            table = READERS[layout.format](RawLines(raw.path), str(raw.path), layout, dataset.label_of, raw.language)
+        for raw_row in rows:
+            if numbered:
+                raw_row = raw_row._replace(row=raw_row.row._replace(id=f"{raw.language}-{raw_row.row.id}"))
+            yield raw_row
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{raw.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if layout.columns.id is None and not dataset.aligned:
-        rows = [
-            raw_row._replace(row=raw_row.row._replace(id=f"{raw.language}-{raw_row.row.id}")) for raw_row in table.rows
-        ]
-        return table._replace(rows=rows)
-    return table
 
 
 def check_files(dataset: Dataset, found: Mapping[str, Sought], progress: Callable[[], object]) -> list[RowSet]:
@@ -132,20 +132,15 @@ def check_files(dataset: Dataset, found: Mapping[str, Sought], progress: Callabl
                 for target, file in found[name].there.items()
                 if source_language_of(name, target) == language
             }
+            keys = {keys_of(file)[0]: Keys() for file in translations.values()}
             try:
-                table = load(raw, dataset)
-                together.files[language] = kept = checked(raw, table, dataset)
-                share_heads(kept, together.first)
-                keys: dict[Callable[..., str], Mapping[str, Sequence[int]]] = {}
-                for file in translations.values():
-                    of_source, _ = keys_of(file)
-                    keys.setdefault(of_source, places_by_key(of_source(raw_row, raw) for raw_row in table.rows))
+                together.files[language] = kept = checked(raw, dataset, keys)
+                kept.heads.share(together.first.heads)
             except InputError as error:
                 problems += str(error).split("\n")
                 continue
             finally:
                 progress()
-            del table
             for key, file in translations.items():
                 try:
                     together.translations[key] = matched(
@@ -163,28 +158,34 @@ def source_language_of(corpus: str, language: str) -> str:
     return SOURCE_LANGUAGE if CORPORA[corpus].made_from == "S_trn" else language
 
 
-def checked(raw: RawFile, table: RawTable, dataset: Dataset) -> Checked:
-    """What is kept of a raw file."""
-    gaps = {place for place, raw_row in enumerate(table.rows) if is_untranslated(dataset, raw_row.row)}
+def checked(raw: RawFile, dataset: Dataset, keys: Mapping[KeyOf, Keys]) -> Checked:
+    """What is kept of a raw file.
+
+    Args:
+        raw: the file.
+        dataset: what it is of.
+        keys: what gives the key of a row, and where those of the rows are put.
+
+    Raises:
+        InputError: the reader refuses the file.
+    """
+    tally, heads, gaps = Tally(), Heads(dataset.labels), bytearray()
+    for raw_row in load(raw, dataset, tally):
+        heads.append(Head(raw_row.line, raw_row.row.id, raw_row.row.label))
+        gaps.append(is_untranslated(dataset, raw_row.row))
+        for key_of, of_rows in keys.items():
+            of_rows.append(key_of(raw_row, raw))
     counts = {
-        "wrongly populated rows were left out": len(table.wrong),
-        "rows without a label were left out": table.unlabelled,
-        "cells were in quotation marks as the csv module of Python writes them, which were taken off": table.unquoted,
-        "texts were written as b'...' by Python 3 and were decoded": table.unwrapped,
+        "wrongly populated rows were left out": len(tally.wrong),
+        "rows without a label were left out": tally.unlabelled,
+        "cells were in quotation marks as the csv module of Python writes them, which were taken off": tally.unquoted,
+        "texts were written as b'...' by Python 3 and were decoded": tally.unwrapped,
     }
     notes = [f"{raw.name}: {count:,} {what}" for what, count in counts.items() if count]
-    heads = [Head(raw_row.line, raw_row.row.id, raw_row.row.label) for raw_row in table.rows]
-    return Checked(raw, checksum(raw), heads, gaps, table.wrong, notes)
+    return Checked(raw, checksum(raw), heads, np.frombuffer(gaps, bool), tally.wrong, notes)
 
 
-def share_heads(file: Checked, first: Checked) -> None:
-    """Keeps the heads of a file that are those of the first file once, however many languages there are."""
-    for place, (head, other) in enumerate(zip(file.rows, first.rows, strict=False)):
-        if head == other:
-            file.rows[place] = other
-
-
-def keys_of(file: RawFile) -> tuple[Callable[[RawRow, RawFile], str], Callable[[RawRow, RawFile], str]]:
+def keys_of(file: RawFile) -> tuple[KeyOf, KeyOf]:
     """By what translations are matched with the rows that were translated: functions of a row and its file.
 
     By the texts that were translated if the file holds them, else by id if it holds ids, else by the row's number.
@@ -216,41 +217,38 @@ def _key_by_number(raw_row: RawRow, file: RawFile) -> str:
     return str(row_number(raw_row.line, file.layout))
 
 
-def matched(file: RawFile, places: Mapping[str, Sequence[int]], source: Checked, dataset: Dataset) -> Translation:
+def matched(file: RawFile, source_keys: Keys, source: Checked, dataset: Dataset) -> Translation:
     """A file of translations, matched with the file that was translated.
 
     Args:
         file: the translations.
-        places: those of the rows of ``source``, by key.
+        source_keys: those of the rows of ``source``.
         source: the file that was translated.
         dataset: what both are of.
 
     Raises:
         InputError: the reader refuses the file, or a translation has another label than what was translated.
     """
-    table = load(file, dataset)
-    _, key = keys_of(file)
-    order, extra = match(places, len(source.rows), (key(raw_row, file) for raw_row in table.rows))
-    kept = checked(file, table, dataset)
-    gaps = {place for place, partner in enumerate(order) if partner == NOWHERE or partner in kept.gaps}
-    different = [
-        (source.rows[place], kept.rows[partner])
-        for place, partner in enumerate(order)
-        if place not in gaps and source.rows[place].label != kept.rows[partner].label
-    ]
-    if different:
-        other, head = different[0]
+    keys = Keys()
+    kept = checked(file, dataset, {keys_of(file)[1]: keys})
+    order, extra = match(source_keys, keys)
+    whole = order != NOWHERE
+    whole[whole] = ~kept.gaps[order[whole]]
+    translated = np.flatnonzero(whole)
+    different = translated[source.heads.classes[translated] != kept.heads.classes[order[translated]]]
+    if len(different):
+        other, head = source.heads[different[0]], kept.heads[order[different[0]]]
         raise InputError(
             f"{file.path}:{head.line}: the label is {head.label!r}, in {source.raw.path}:{other.line} it is "
             f"{other.label!r} (the first of {len(different)} such rows)"
         )
-    if extra:
+    if len(extra):
         kept.notes.append(
             f"{file.name}: {len(extra):,} rows translate nothing in {source.raw.name} and were left out, the first in "
-            f"line {kept.rows[extra[0]].line}"
+            f"line {kept.heads.lines[extra[0]]}"
         )
-    kept.rows = []  # ids and labels are those of the source
-    return Translation(kept, order, gaps)
+    kept.heads = Heads(dataset.labels)  # ids and labels are those of the source
+    return Translation(kept, order, ~whole)
 
 
 def is_untranslated(dataset: Dataset, row: Row) -> bool:

@@ -1,8 +1,8 @@
-"""Readers of raw files, one function a format: the lines of a file in, its rows with their line numbers out.
+"""Readers of raw files, one generator a format: the lines of a file in, its rows with their line numbers out.
 
 Every reader has the signature of :class:`Reader`. It decodes UTF-8 strictly, ends lines at ``\\n`` alone (at ``\\r\\n``
 if all of them end so), and raises one :class:`InputError` with a line for each kind of mistake in the file, each with
-the place of its first example.
+the place of its first example, behind the last row. It holds one row at a time.
 
 Two scripts of other people write cells in a way of their own. That is undone where a whole file is written so, to the
 letter, and counted:
@@ -19,6 +19,7 @@ import gzip
 import json
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -36,11 +37,11 @@ class RawRow(NamedTuple):
     """In a file of translations, the texts that were translated."""
 
 
-class RawTable(NamedTuple):
-    """What a raw file holds."""
+@dataclass
+class Tally:
+    """What a reader counts besides the rows that it gives out; complete when the last of them is."""
 
-    rows: list[RawRow]
-    wrong: Sequence[int] = ()
+    wrong: list[int] = field(default_factory=list)
     """The lines of wrongly populated rows, where the layout says that there may be such."""
     unlabelled: int = 0
     """How many rows have no label and were left out."""
@@ -59,8 +60,9 @@ class Reader(Protocol):
         where: str,
         layout: Layout,
         label_of: Mapping[str, str | None],
+        tally: Tally,
         language: str | None = None,
-    ) -> RawTable:
+    ) -> Iterator[RawRow]:
         """The rows in a file.
 
         Args:
@@ -68,6 +70,7 @@ class Reader(Protocol):
             where: names the file in messages.
             layout: how it is written.
             label_of: as :attr:`Dataset.label_of <fairseq_musc.data.datasets.Dataset.label_of>`.
+            tally: is counted up.
             language: the rows that are asked for, if the layout has a column that says the language.
         """
 
@@ -89,8 +92,8 @@ def decoded_lines(lines: Iterable[bytes], where: str) -> Iterator[str]:
     Raises:
         InputError: the file is empty, or a byte is not UTF-8.
     """
-    ended = [line[-2:] == b"\r\n" for line in lines if line.endswith(b"\n")]
-    ends = b"\r\n" if ended and all(ended) else b"\n"
+    ended = {line[-2:] == b"\r\n" for line in lines if line.endswith(b"\n")}
+    ends = b"\r\n" if ended == {True} else b"\n"
     number = 0
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix(ends)
@@ -140,8 +143,9 @@ def header_tsv(
     where: str,
     layout: Layout,
     label_of: Mapping[str, str | None],
+    tally: Tally,
     language: str | None = None,
-) -> RawTable:
+) -> Iterator[RawRow]:
     """Tab-separated cells below a line of column names; quotes are ordinary characters, other columns are left out.
 
     Raises:
@@ -158,7 +162,7 @@ def header_tsv(
             f"{', '.join(map(repr, names))}"
         )
     cells = (text.split("\t") for text in texts)
-    return _table(enumerate(cells, start=2), where, layout, names, label_of, language)
+    yield from _rows(enumerate(cells, start=2), where, layout, names, label_of, tally, language)
 
 
 def tsv(
@@ -166,8 +170,9 @@ def tsv(
     where: str,
     layout: Layout,
     label_of: Mapping[str, str | None],
+    tally: Tally,
     language: str | None = None,
-) -> RawTable:
+) -> Iterator[RawRow]:
     """Tab-separated cells in the order of ``layout.header``; quotes are ordinary characters.
 
     But if every cell with a quotation mark in it is just as Python's csv module would have written it, and there is
@@ -177,19 +182,16 @@ def tsv(
         InputError: a byte is not UTF-8, a row has another number of cells, or a label is not one of the data set's.
     """
     quoted = written_by_csv(lines)
-    unquoted = 0
 
     def cells() -> Iterator[list[str]]:
-        nonlocal unquoted
         for text in decoded_lines(lines, where):
             row = text.split("\t")
             if quoted and '"' in text:
-                unquoted += sum('"' in cell for cell in row)
+                tally.unquoted += sum('"' in cell for cell in row)
                 row = [cell[1:-1].replace('""', '"') if '"' in cell else cell for cell in row]
             yield row
 
-    table = _table(enumerate(cells(), start=1), where, layout, layout.header, label_of, language)
-    return table._replace(unquoted=unquoted)
+    yield from _rows(enumerate(cells(), start=1), where, layout, layout.header, label_of, tally, language)
 
 
 def written_by_csv(lines: Iterable[bytes]) -> bool:
@@ -209,14 +211,15 @@ def written_by_csv(lines: Iterable[bytes]) -> bool:
     return there
 
 
-def _table(
+def _rows(
     rows: Iterable[tuple[int, list[str]]],
     where: str,
     layout: Layout,
     names: Sequence[str],
     label_of: Mapping[str, str | None],
+    tally: Tally,
     language: str | None,
-) -> RawTable:
+) -> Iterator[RawRow]:
     """The rows of a file of cells, each with its line number, whose columns are ``names``."""
     columns = layout.columns
     place = {name: names.index(name) for name in columns.names}
@@ -228,13 +231,10 @@ def _table(
     least = 1 + max(place.values()) if layout.short_rows else len(names)
     expected = f"{len(names)} ({', '.join(names)})" if layout.header else f"{len(names)} as in the header"
     mistakes = Mistakes(where)
-    found: list[RawRow] = []
-    wrong: list[int] = []
-    unlabelled = 0
     for line, cells in rows:
         if not least <= len(cells) <= len(names):
             if layout.may_be_wrong:
-                wrong.append(line)
+                tally.wrong.append(line)
             else:
                 mistakes.add("cells", line, f"{len(cells)} cells, expected {expected}")
             continue
@@ -242,10 +242,10 @@ def _table(
             continue
         label = label_of.get(cells[label_at], "")
         if label is None:
-            unlabelled += 1
+            tally.unlabelled += 1
         elif label == "":
             if layout.may_be_wrong:
-                wrong.append(line)
+                tally.wrong.append(line)
             else:
                 mistakes.add("label", line, unknown_label(cells[label_at], label_of))
         else:
@@ -255,9 +255,8 @@ def _table(
                 cells[text_at],
                 None if pair_at is None else cells[pair_at],
             )
-            found.append(RawRow(line, row, tuple([cells[at] for at in source_at])))
+            yield RawRow(line, row, tuple([cells[at] for at in source_at]))
     mistakes.raise_any()
-    return RawTable(found, wrong, unlabelled)
 
 
 def row_number(line: int, layout: Layout) -> int:
@@ -270,8 +269,9 @@ def label_text(
     where: str,
     layout: Layout,
     label_of: Mapping[str, str | None],
+    tally: Tally,
     language: str | None = None,
-) -> RawTable:
+) -> Iterator[RawRow]:
     """A label, a tab, and the text up to the end of the line, further tabs and quotes included.
 
     But if every text is just what Python prints for bytes, ``b'...'``, the bytes are decoded.
@@ -281,7 +281,6 @@ def label_text(
     """
     wrapped = all(undone_bytes(text.partition("\t")[2]) is not None for text in decoded_lines(lines, where))
     mistakes = Mistakes(where)
-    rows = []
     for number, line in enumerate(decoded_lines(lines, where), start=1):
         cell, tab, text = line.partition("\t")
         label = label_of.get(cell)
@@ -290,9 +289,9 @@ def label_text(
         elif label is None:
             mistakes.add("label", number, unknown_label(cell, label_of))
         else:
-            rows.append(RawRow(number, Row(str(number), label, undone_bytes(text) or "" if wrapped else text)))
+            tally.unwrapped += wrapped
+            yield RawRow(number, Row(str(number), label, undone_bytes(text) or "" if wrapped else text))
     mistakes.raise_any()
-    return RawTable(rows, unwrapped=len(rows) if wrapped else 0)
 
 
 def undone_bytes(text: str) -> str | None:
@@ -311,8 +310,9 @@ def json_lines(
     where: str,
     layout: Layout,
     label_of: Mapping[str, str | None],
+    tally: Tally,
     language: str | None = None,
-) -> RawTable:
+) -> Iterator[RawRow]:
     """One JSON object a line; texts are put together as the columns say, ``{key}`` standing for a value.
 
     Raises:
@@ -323,7 +323,6 @@ def json_lines(
     parts = [_parts(column) for column in columns[:4] if column is not None]
     keys = sorted({key for part in parts for _, key in part if key})
     mistakes = Mistakes(where)
-    rows = []
     for number, line in enumerate(decoded_lines(lines, where), start=1):
         try:
             values = json.loads(line)
@@ -344,9 +343,8 @@ def json_lines(
         if known is None:
             mistakes.add("label", number, unknown_label(label, label_of))
         else:
-            rows.append(RawRow(number, Row(id_, known, text, *pair)))
+            yield RawRow(number, Row(id_, known, text, *pair))
     mistakes.raise_any()
-    return RawTable(rows)
 
 
 def _parts(column: str) -> list[tuple[str, str]]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fairseq_musc.data.align import balanced
-from fairseq_musc.data.corpus import CORPORA, Corpus, corpus_exists, read_about
+from fairseq_musc.data.corpus import CORPORA, Corpus, Row, corpus_exists, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE, Dataset
 from fairseq_musc.data.forms import TRANSLATIONS, Sought, find_files
 from fairseq_musc.data.hub import find_published
-from fairseq_musc.data.raw_files import RowSet, check_files, load, source_language_of
+from fairseq_musc.data.raw_files import Mask, RowSet, check_files, load, source_language_of
+from fairseq_musc.data.readers import Tally
 from fairseq_musc.data.records import checksum
 from fairseq_musc.data.row_sets import check_row_sets
+from fairseq_musc.data.spooled import spooled
 from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.version import __version__
 
@@ -30,8 +35,10 @@ class Planned(NamedTuple):
     name: str
     language: str
     row_set: RowSet
-    places: Sequence[int]
-    """Of its rows in the row set."""
+    taken: Mask
+    """Which rows of the row set are its own."""
+    rows: int
+    """How many those are."""
     available: int
     """How many rows there were before ``limit``."""
     provenance: dict[str, Any]
@@ -47,41 +54,49 @@ class Reading:
     size: int | None
     hold_out: int | None
 
-    def corpora(self) -> Iterator[Corpus]:
-        """The corpora, one after the other; the files are read again, so that one at a time is in memory.
+    def corpora(self) -> Iterator[tuple[Corpus, Iterator[Row]]]:
+        """The corpora, one after the other, without rows, and beside each its rows, which are read as they are taken.
 
         Raises:
             InputError: a file has changed since it was checked.
         """
         for plan in self.planned:
-            made = plan.row_set.translations.get((plan.name, plan.language))
-            checked = made.checked if made else plan.row_set.files[plan.language]
-            if checksum(checked.raw) != checked.sha256:
-                raise InputError(f"{checked.raw.path} has changed while it was read; read again")
-            rows = load(checked.raw, self.dataset).rows
-            if made:
-                heads = plan.row_set.files[source_language_of(plan.name, plan.language)].rows
-                taken = [
-                    rows[made.order[place]].row._replace(id=heads[place].id, label=heads[place].label)
-                    for place in plan.places
-                ]
-            else:
-                taken = [rows[place].row for place in plan.places]
-            yield Corpus(
+            corpus = Corpus(
                 name=plan.name,
                 language=plan.language,
                 text_language=SOURCE_LANGUAGE if CORPORA[plan.name].side == "S" else plan.language,
                 dataset=self.dataset.name,
                 labels=self.dataset.labels,
-                rows=taken,
+                rows=(),
                 provenance=plan.provenance,
             )
+            yield corpus, self._rows(plan)
+
+    def _rows(self, plan: Planned) -> Iterator[Row]:
+        """The rows of a corpus, once their file is known to be the one that was checked."""
+        made = plan.row_set.translations.get((plan.name, plan.language))
+        checked = made.checked if made else plan.row_set.files[plan.language]
+        if checksum(checked.raw) != checked.sha256:
+            raise InputError(f"{checked.raw.path} has changed while it was read; read again")
+        rows = (raw_row.row for raw_row in load(checked.raw, self.dataset, Tally()))
+        if made is None:
+            yield from compress(rows, plan.taken)
+            return
+        heads = plan.row_set.files[source_language_of(plan.name, plan.language)].heads
+        with spooled(rows) as row_at:  # translations may lie in any order
+            for place in np.flatnonzero(plan.taken):
+                head = heads[place]
+                yield row_at(made.order[place])._replace(id=head.id, label=head.label)
 
 
 def read_corpora(folder: str | Path | Sequence[str | Path], dataset: Dataset, **options: Any) -> Iterator[Corpus]:
-    """The corpora of a data set, made of raw files; the arguments are those of :func:`check_raw_files`."""
+    """The corpora of a data set, made of raw files; the arguments are those of :func:`check_raw_files`.
+
+    One corpus at a time is read into memory.
+    """
     folders = [folder] if isinstance(folder, str | Path) else folder
-    return check_raw_files([Path(path) for path in folders], dataset, **options).corpora()
+    reading = check_raw_files([Path(path) for path in folders], dataset, **options)
+    return (replace(corpus, rows=list(rows)) for corpus, rows in reading.corpora())
 
 
 def check_raw_files(
@@ -177,7 +192,7 @@ def check_found(
         held = hold_out if row_set.split == "train" else {}
         for split, stretch in held_out(row_set, held, dataset.aligned).items():
             planned += plan_split(dataset, row_set, split, stretch, limit, options)
-    if empty := [f"{plan.name}.{plan.language}" for plan in planned if not plan.places]:
+    if empty := [f"{plan.name}.{plan.language}" for plan in planned if not plan.rows]:
         raise InputError(f"no row is left in {', '.join(empty)}; give whole files")
     order = [*CORPORA]
     planned.sort(key=lambda plan: order.index(plan.name))  # a stable sort: languages stay as they are
@@ -224,8 +239,8 @@ def check_options(
     raise_all("the options do not go together:", problems)
 
 
-def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool) -> dict[str, list[int]]:
-    """Split to the places of a file that it takes: each split that is held out so many usable ones, its own the rest.
+def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool) -> dict[str, Mask]:
+    """Split to the rows of a file that it takes: each split that is held out so many usable ones, its own the rest.
 
     Where rows are aligned, those are the last rows; where not, the last of each class in equal parts. The test rows are
     taken first. A language other than the source language may be held out to its last row.
@@ -233,15 +248,14 @@ def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool)
     Raises:
         InputError: no row is left to train on.
     """
-    heads = row_set.first.rows
-    dropped = row_set.dropped
-    rest = [*range(len(heads))]
-    taken: dict[str, list[int]] = {}
+    usable = ~row_set.dropped
+    rest = np.ones(len(usable), bool)
+    taken: dict[str, Mask] = {}
     for split, option in (("test", "--hold-out-test"), ("valid", "--hold-out")):
         count = hold_out.get(split)
         if count is None:
             continue
-        kept = [place for place in rest if place not in dropped]
+        kept = np.flatnonzero(rest & usable)
         all_may_go = not aligned and SOURCE_LANGUAGE not in row_set.files and split == "valid"
         if count > len(kept) or (count == len(kept) and not all_may_go):
             raise InputError(
@@ -249,43 +263,52 @@ def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool)
                 f"{row_set.first.raw.path}; hold out fewer"
             )
         if aligned:
-            cut = rest.index(kept[-count])
-            rest, taken[split] = rest[:cut], rest[cut:]
+            taken[split] = rest.copy()
+            taken[split][: kept[-count]] = False
         else:
-            taken[split] = balanced(kept, [heads[place].label for place in kept], count, from_end=True)
-            rest = sorted({*rest} - {*taken[split]})
-    if not taken or any(place not in dropped for place in rest):
+            taken[split] = balanced_mask(row_set, rest & usable, count, from_end=True)
+        rest &= ~taken[split]
+    if not taken or (rest & usable).any():
         taken[row_set.split] = rest
     return taken
+
+
+def balanced_mask(row_set: RowSet, among: Mask, count: int, from_end: bool = False) -> Mask:
+    """``count`` of some rows of a file, of all classes in equal parts: see :func:`fairseq_musc.data.align.balanced`."""
+    places = np.flatnonzero(among)
+    chosen = np.zeros(len(among), bool)
+    chosen[balanced(places, map(row_set.first.heads.label, places), count, from_end)] = True
+    return chosen
 
 
 def plan_split(
     dataset: Dataset,
     row_set: RowSet,
     split: str,
-    stretch: Sequence[int],
+    stretch: Mask,
     limit: int | None,
     options: Mapping[str, Any],
 ) -> Iterator[Planned]:
     """The corpora that are made of a stretch of a row set."""
-    dropped = row_set.dropped
-    kept = [place for place in stretch if place not in dropped]
-    places = kept
-    if limit is not None:
-        heads = row_set.first.rows
-        labels = [heads[place].label for place in kept]
-        places = kept[:limit] if dataset.aligned else balanced(kept, labels, limit)
+    kept = stretch & ~row_set.dropped
+    available = int(kept.sum())
+    taken = kept
+    if limit is not None and limit < available:
+        if dataset.aligned:
+            taken = kept & (kept.cumsum() <= limit)
+        else:
+            taken = balanced_mask(row_set, kept, limit)
     files = row_set.every_file
     untranslated = Counter({file.raw.name: 0 for file in files})
-    untranslated.update({file.raw.name: len(file.gaps) for file in row_set.files.values()})
-    untranslated.update({made.checked.raw.name: len(made.gaps) for made in row_set.translations.values()})
+    untranslated.update({file.raw.name: int(file.gaps.sum()) for file in row_set.files.values()})
+    untranslated.update({made.checked.raw.name: int(made.gaps.sum()) for made in row_set.translations.values()})
     provenance = {
         "made_by": MADE_BY,
         "version": __version__,
         "options": options,
         "raw_files": {file.raw.name: file.sha256 for file in files},
         "untranslated_rows": untranslated,
-        "dropped_rows": len(stretch) - len(kept),
+        "dropped_rows": int(stretch.sum()) - available,
         "notes": [*dict.fromkeys(note for file in files for note in file.notes)],
     }
     for language in row_set.files:
@@ -294,11 +317,11 @@ def plan_split(
             if dataset.aligned:  # read for the rows that are held out
                 continue
             name = "T_trn"
-        yield Planned(name, language, row_set, places, len(kept), provenance)
+        yield Planned(name, language, row_set, taken, int(taken.sum()), available, provenance)
     for (name, language), made in row_set.translations.items():
         if CORPORA[name].split == split:
             by = {"translated_by": made.checked.raw.translated_by}
-            yield Planned(name, language, row_set, places, len(kept), provenance | by)
+            yield Planned(name, language, row_set, taken, int(taken.sum()), available, provenance | by)
 
 
 def check_nothing_stale(folder: str | Path, planned: Sequence[Planned]) -> None:

@@ -1,7 +1,7 @@
 """Readers of files whose rows are named values: CSV, TSV, JSON lines, Parquet, and splits of Hugging Face datasets.
 
 They are for data that people have, where :mod:`fairseq_musc.data.readers` is for files as they were published. A
-:class:`Records` gives the columns and the rows of a file; :func:`record_table` takes the parts of a row from them.
+:class:`Records` gives the columns and the rows of a file; :func:`record_rows` takes the parts of a row from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from fairseq_musc.data.corpus import Row
 from fairseq_musc.data.forms import RawFile
 from fairseq_musc.data.hub import class_names, load_split, package, rows_of
-from fairseq_musc.data.readers import Mistakes, RawLines, RawRow, RawTable, unknown_label, written_by_csv
+from fairseq_musc.data.readers import Mistakes, RawLines, RawRow, Tally, unknown_label, written_by_csv
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256
 
@@ -174,8 +174,8 @@ RECORDS: dict[str, Callable[[RawFile], Records]] = {
 }
 
 
-def record_table(raw: RawFile, label_of: Mapping[str, str | None]) -> RawTable:
-    """The rows of a file that are asked for, as corpora have them.
+def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) -> Iterator[RawRow]:
+    """The rows of a file that are asked for, as corpora have them, one by one.
 
     A column is the name of one, or a text in which ``{name}`` stands for the value of one. Whole numbers and truth
     values count as texts. A text that is not there is empty, a label that is not there or empty is none.
@@ -183,6 +183,7 @@ def record_table(raw: RawFile, label_of: Mapping[str, str | None]) -> RawTable:
     Args:
         raw: the file, how it is written, and which of its rows count.
         label_of: as :attr:`Dataset.label_of <fairseq_musc.data.datasets.Dataset.label_of>`.
+        tally: is counted up.
 
     Raises:
         InputError: the file cannot be read, a column is missing, a value is neither text nor a whole number, an id is
@@ -191,8 +192,6 @@ def record_table(raw: RawFile, label_of: Mapping[str, str | None]) -> RawTable:
     columns = raw.layout.columns
     records = opened(raw, [*columns.names, *(name for name, _ in raw.where)])
     mistakes = Mistakes(str(raw.path))
-    found: list[RawRow] = []
-    unlabelled = 0
     for number, (line, values) in enumerate(records.rows, start=1):
         if any(as_text(values.get(name)) != wanted for name, wanted in raw.where):
             continue
@@ -205,16 +204,15 @@ def record_table(raw: RawFile, label_of: Mapping[str, str | None]) -> RawTable:
         known = None if not label else label_of.get(label, NO_TEXT)
         id_ = str(number) if columns.id is None else cells[columns.id]
         if known is None:
-            unlabelled += 1
+            tally.unlabelled += 1
         elif known is NO_TEXT:
             mistakes.add("label", line, unknown_label(label or "", label_of))
         elif not id_:
             mistakes.add("id", line, f"no id in {columns.id}")
         else:
             pair = None if columns.text_pair is None else cells[columns.text_pair] or ""
-            found.append(RawRow(line, Row(id_, known, cells[columns.text] or "", pair)))
+            yield RawRow(line, Row(id_, known, cells[columns.text] or "", pair))
     mistakes.raise_any()
-    return RawTable(found, unlabelled=unlabelled)
 
 
 def opened(raw: RawFile, names: Sequence[str]) -> Records:

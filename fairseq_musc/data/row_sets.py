@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from fairseq_musc.data.datasets import Dataset
 from fairseq_musc.data.raw_files import RowSet, source_language_of
 from fairseq_musc.errors import InputError, raise_all
@@ -22,7 +24,7 @@ def check_row_sets(row_sets: Sequence[RowSet], dataset: Dataset, missing: str) -
     raise_all(heading, [problem for row_set in row_sets for problem in id_differences(row_set)])
     if missing == "error" and (gaps := [gap for row_set in row_sets for gap in unusable_rows(row_set)]):
         counts = " and ".join(
-            f"{len(row_set.dropped)} of {len(row_set.first.rows)}" for row_set in row_sets if row_set.dropped
+            f"{row_set.dropped.sum()} of {len(row_set.dropped)}" for row_set in row_sets if row_set.dropped.any()
         )
         where = "in all languages" if dataset.aligned else "where they are"
         raise InputError.all_at_once(
@@ -39,15 +41,15 @@ def unusable_rows(row_set: RowSet) -> Iterator[str]:
         if file.wrong:
             yield f"{file.raw.path}:{file.wrong[0]}: the first wrongly populated row of {len(file.wrong)}"
     for file in row_set.files.values():
-        if file.gaps:
-            line = file.rows[min(file.gaps)].line
-            yield f"{file.raw.path}:{line}: the first untranslated row of {len(file.gaps)}"
+        if file.gaps.any():
+            line = file.heads.lines[file.gaps.argmax()]
+            yield f"{file.raw.path}:{line}: the first untranslated row of {file.gaps.sum()}"
     for (corpus, language), made in row_set.translations.items():
-        if made.gaps:
+        if made.gaps.any():
             source = row_set.files[source_language_of(corpus, language)]
             yield (
-                f"{made.checked.raw.path}: no translation of {len(made.gaps)} rows, the first "
-                f"{source.raw.path}:{source.rows[min(made.gaps)].line}"
+                f"{made.checked.raw.path}: no translation of {made.gaps.sum()} rows, the first "
+                f"{source.raw.path}:{source.heads.lines[made.gaps.argmax()]}"
             )
 
 
@@ -55,34 +57,34 @@ def id_differences(row_set: RowSet) -> Iterator[str]:
     """One problem a file with no rows, an id that stands twice, another number of rows than the first, or other ids."""
     first = row_set.first
     for language, file in row_set.files.items():
-        path = file.raw.path
-        if not file.rows:
+        path, heads, others = file.raw.path, file.heads, first.heads
+        if not len(heads):
             yield f"{path} has no rows in {language}"
-        seen: dict[str, int] = {}
-        for line, id_, _ in file.rows:
-            if seen.setdefault(id_, line) != line:
-                yield f"{path}:{line}: the id {id_!r} stands in line {seen[id_]} already"
-                break
-        if len(file.rows) != len(first.rows):
-            yield f"{path} has {len(file.rows)} rows, {first.raw.path} has {len(first.rows)}"
-        for head, other in zip(file.rows, first.rows, strict=False):
-            if head.id != other.id:
-                yield f"{path}:{head.line}: the id is {head.id!r}, in {first.raw.path}:{other.line} it is {other.id!r}"
+        if repeated := heads.ids.repeated():
+            head = heads[repeated[0]]
+            earlier = heads.lines[heads.ids.index(head.id)]
+            yield f"{path}:{head.line}: the id {head.id!r} stands in line {earlier} already"
+        if len(heads) != len(others):
+            yield f"{path} has {len(heads)} rows, {first.raw.path} has {len(others)}"
+        if heads.ids is others.ids:
+            continue
+        for place, (id_, other) in enumerate(zip(heads.ids, others.ids, strict=False)):
+            if id_ != other:
+                yield (
+                    f"{path}:{heads.lines[place]}: the id is {id_!r}, in {first.raw.path}:{others.lines[place]} it is "
+                    f"{other!r}"
+                )
                 break
 
 
 def label_differences(row_set: RowSet) -> Iterator[str]:
     """One problem a file in which a row that is kept has another label than in the first."""
     first = row_set.first
-    dropped = row_set.dropped
+    kept = ~row_set.dropped
     for file in row_set.files.values():
-        different = [
-            (head, other)
-            for place, (head, other) in enumerate(zip(file.rows, first.rows, strict=True))
-            if head.label != other.label and place not in dropped
-        ]
-        if different:
-            head, other = different[0]
+        different = np.flatnonzero((file.heads.classes != first.heads.classes) & kept)
+        if len(different):
+            head, other = file.heads[different[0]], first.heads[different[0]]
             yield (
                 f"{file.raw.path}:{head.line}: the label is {head.label!r}, in {first.raw.path}:{other.line} it is "
                 f"{other.label!r} (the first of {len(different)} such rows)"

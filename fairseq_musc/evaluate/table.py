@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairseq_musc.data.corpus import CORPORA, check_language, escape, unescape
+from fairseq_musc.data.heads import Ids
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import read_sealed_json, rows_as_written, write_sealed_json, written_whole
 
@@ -249,9 +250,8 @@ def check_predictions(predictions: Predictions, where: str) -> None:
     finite = np.isfinite(probabilities).all(axis=1)
     off = np.zeros(len(ids), dtype=bool)
     off[finite] = (abs(probabilities[finite].sum(axis=1) - 1) > SUM_TOLERANCE) | (probabilities[finite] < 0).any(axis=1)
-    _, first = np.unique(np.asarray(ids, dtype=object), return_index=True)
-    again = np.ones(len(ids), dtype=bool)
-    again[first] = False
+    again = np.zeros(len(ids), dtype=bool)
+    again[(ids if isinstance(ids, Ids) else Ids(ids)).repeated()] = True
     outside = (labels < 0) | (labels >= classes)
 
     def probabilities_of(row: int) -> str:
@@ -299,7 +299,7 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
             f"{path.with_suffix('.json')} cannot be read as a signature: {error!r}; predict again"
         ) from None
     class_of = {label: place for place, label in enumerate(signature.labels)}
-    ids: list[str] = []
+    ids = Ids()
     labels, probabilities = array("q"), array("d")  # a number of Python takes four times their room
     try:
         for line in lines:

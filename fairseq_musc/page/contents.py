@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from fairseq_musc.data.corpus import Corpus
+from fairseq_musc.data.corpus import CorpusFile
 from fairseq_musc.evaluate.calibrate import reliability as pooled_bins
 from fairseq_musc.evaluate.calibrate import sheet_of as calibration_sheet
 from fairseq_musc.evaluate.calibration import BINS
@@ -200,7 +200,7 @@ def contents_of(
     groups: Sequence[Group],
     title: str | None,
     logs: Mapping[Path, Log],
-    corpora: Mapping[Path, Mapping[tuple[str, str], Corpus]],
+    corpora: Mapping[Path, Mapping[tuple[str, str], CorpusFile]],
     most_examples: int,
 ) -> Contents:
     """Counts everything on the page.
@@ -522,7 +522,7 @@ def of_languages(keys: Iterable[str]) -> dict[str, str]:
 # --- Figure 1, calibration, examples ---------------------------------------------------------------------------------
 
 
-def detail_of(group: Group, corpora: Mapping[tuple[str, str], Corpus], most_examples: int) -> Detail:
+def detail_of(group: Group, corpora: Mapping[tuple[str, str], CorpusFile], most_examples: int) -> Detail:
     """What is shown of the first run of a group."""
     run = group.first
     scatters, no_scatter, counts, examples = [], "", None, None
@@ -592,7 +592,7 @@ def reliability_panels(tables: Mapping[str, Mapping[str, Predictions]]) -> list[
 
 
 def provenance_of(
-    group: Group, run: LoadedRun, log: Log | None, corpora: Mapping[tuple[str, str], Corpus]
+    group: Group, run: LoadedRun, log: Log | None, corpora: Mapping[tuple[str, str], CorpusFile]
 ) -> Provenance:
     """The signature of a run and of every table of it."""
     signature, training = run.signature, run.run.training
@@ -644,7 +644,7 @@ def provenance_of(
         facts,
         tables,
         [
-            (f"{name}.{language}", json.dumps(corpus.provenance, ensure_ascii=False, indent=1))
+            (f"{name}.{language}", json.dumps(corpus.about["provenance"], ensure_ascii=False, indent=1))
             for (name, language), corpus in corpora.items()
         ],
     )

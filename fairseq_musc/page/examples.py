@@ -1,14 +1,18 @@
-"""The test rows that the ensemble won and lost, with their texts where the corpora are at hand."""
+"""The test rows that the ensemble won and lost, with their texts where the corpora are at hand.
+
+Of the texts only those that are shown are in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fairseq_musc.data.corpus import Corpus, corpus_exists, read_about, read_corpus
+from fairseq_musc.data.corpus import CorpusFile, corpus_exists, corpus_file
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.figure import COLOURS
@@ -66,7 +70,7 @@ class Examples(NamedTuple):
 
 
 def examples_of(
-    tables: Mapping[str, Mapping[str, Predictions]], most: int, corpora: Mapping[tuple[str, str], Corpus]
+    tables: Mapping[str, Mapping[str, Predictions]], most: int, corpora: Mapping[tuple[str, str], CorpusFile]
 ) -> Examples:
     """Of each language and kind the rows whose probability of the right label changes most.
 
@@ -84,60 +88,59 @@ def examples_of(
         target, ensemble = members[0], members[-1]
         labels, rows = target.labels, np.arange(len(target.labels))
         change = ensemble.probabilities[rows, labels] - target.probabilities[rows, labels]
-        texts = [_TextsById(corpora.get((name, language))) for name in INFERENCES]
+        chosen: list[tuple[str, int]] = []  # kind, row
         for kind, colour in KINDS.items():
             wanted = COLOURS[colour]
             mine = (is_right(target) == wanted.right_on_target) & (is_right(ensemble) == wanted.right_on_ensemble)
             of_kind = np.flatnonzero(mine)
             counts[language, kind] = len(of_kind)
-            for row in of_kind[np.argsort(-abs(change[of_kind]), kind="stable")][:most].tolist():
-                said = []
-                for table, by_id in zip(members, texts, strict=True):
-                    p = table.probabilities[row]
-                    text = by_id.of(target.ids[row])
-                    said.append(Said(table.signature.corpus, tuple(p.tolist()), int(p.argmax()), text))
-                shown.append(Example(language, kind, target.ids[row], int(labels[row]), float(change[row]), said))
+            order = np.argsort(-abs(change[of_kind]), kind="stable")[:most]
+            chosen += [(kind, row) for row in of_kind[order].tolist()]
+        texts = [texts_at(corpora.get((name, language)), {row for _, row in chosen}) for name in INFERENCES]
+        for kind, row in chosen:
+            said = []
+            for table, of_table in zip(members, texts, strict=True):
+                p = table.probabilities[row]
+                said.append(Said(table.signature.corpus, tuple(p.tolist()), int(p.argmax()), of_table.get(row)))
+            shown.append(Example(language, kind, target.ids[row], int(labels[row]), float(change[row]), said))
     return Examples(shown, counts)
 
 
-class _TextsById:
-    """The texts of a corpus by id; of none where there is no corpus."""
-
-    def __init__(self, corpus: Corpus | None):
-        self.language = corpus.text_language if corpus else ""
-        self.rows = {row.id: row for row in corpus.rows} if corpus else {}
-
-    def of(self, row_id: str) -> Texts | None:
-        row = self.rows.get(row_id)
-        if row is None:
-            return None
-        return Texts(self.language, (row.text,) if row.text_pair is None else (row.text, row.text_pair))
+def texts_at(corpus: CorpusFile | None, places: Collection[int]) -> dict[int, Texts]:
+    """What the rows at these places say; nothing where there is no corpus."""
+    if corpus is None or not places:
+        return {}
+    return {
+        place: Texts(corpus.about["text_language"], (row.text,) if row.text_pair is None else (row.text, row.text_pair))
+        for place, row in enumerate(corpus.rows())
+        if place in places
+    }
 
 
-def texts_of(folders: Sequence[Path], tables: Mapping[str, Mapping[str, Predictions]]) -> dict[tuple[str, str], Corpus]:
+def texts_of(
+    folders: Sequence[Path], tables: Mapping[str, Mapping[str, Predictions]]
+) -> dict[tuple[str, str], CorpusFile]:
     """The corpora that were predicted, by corpus and language: of the folders the ones with the right checksum.
 
     Raises:
         InputError: one is in no folder, or another one lies there than was predicted.
     """
-    found: dict[tuple[str, str], Corpus] = {}
+    found: dict[tuple[str, str], CorpusFile] = {}
     problems = []
     for name in ("T_tst", "S_tst_MT"):
         for language, table in tables.get(name, {}).items():
-            there = [folder for folder in folders if corpus_exists(folder, name, language)]
+            there = [corpus_file(folder, name, language) for folder in folders if corpus_exists(folder, name, language)]
             wanted = table.signature.corpus_sha256
-            fitting = [f for f in there if wanted in (None, read_about(f, name, language)["sha256"])]
+            fitting = [corpus for corpus in there if wanted in (None, corpus.about["sha256"])]
             if not there:
                 problems.append(f"{name}.{language} is in none of {', '.join(map(str, folders))}")
             elif not fitting:
-                problems.append(
-                    f"{name}.{language} of {', '.join(map(str, there))} is not what was predicted: its SHA-256 differs"
-                )
+                lying = ", ".join(str(corpus.folder) for corpus in there)
+                problems.append(f"{name}.{language} of {lying} is not what was predicted: its SHA-256 differs")
             else:
-                corpus = read_corpus(fitting[0], name, language)
-                if corpus.ids != list(table.ids):
-                    problems.append(f"{name}.{language} of {fitting[0]} has other ids than the predictions")
-                found[name, language] = corpus
+                found[name, language] = corpus = fitting[0]
+                if any(row_id != (row and row.id) for row_id, row in zip_longest(table.ids, corpus.rows())):
+                    problems.append(f"{name}.{language} of {corpus.folder} has other ids than the predictions")
     if problems:
         raise InputError.all_at_once("the texts cannot be shown; name the corpora that were predicted:", problems)
     return found

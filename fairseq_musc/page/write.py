@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fairseq_musc.data.corpus import Corpus
+from fairseq_musc.data.corpus import CorpusFile
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.report import LINES
 from fairseq_musc.evaluate.runs import find_runs
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     loaded = [load(run) for run in with_progress(runs, "runs", "read")]
     groups = grouped(loaded)
     logs = logs_of(loaded, arguments.logs)
-    corpora: dict[Path, Mapping[tuple[str, str], Corpus]] = {}
+    corpora: dict[Path, Mapping[tuple[str, str], CorpusFile]] = {}
     if arguments.corpora:
         corpora = {group.first.folder: texts_of(arguments.corpora, group.first.tables) for group in groups}
     page = rendered(contents_of(groups, arguments.title, logs, corpora, arguments.examples))

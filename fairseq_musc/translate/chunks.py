@@ -22,7 +22,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,10 +52,9 @@ class Chunk(NamedTuple):
     sentences: tuple[str, ...]
 
 
-def chunks_of(sentences: Sequence[str], size: int) -> list[Chunk]:
-    """Sentences in chunks of ``size``, the last of what is left. The same sentences always make the same chunks."""
-    slices = [tuple(sentences[start : start + size]) for start in range(0, len(sentences), size)]
-    return [Chunk(digest(*part)[:16], part) for part in slices]
+def chunk_of(sentences: Sequence[str]) -> Chunk:
+    """A chunk of some sentences. The same sentences always make the same chunk."""
+    return Chunk(digest(*sentences)[:16], tuple(sentences))
 
 
 def digest(*texts: str) -> str:
@@ -75,16 +74,15 @@ class WorkFolder:
         self.way = dict(way)
         key = digest(json.dumps(self.way, sort_keys=True))[:12]
         self.path = beside / HIDDEN / f"{way['source_language']}-{way['target_language']}-{key}"
-        self._read: dict[str, Collection[str]] = {}  # chunk -> its sentences, of those that this process knows
+        self._known: set[str] = set()  # the names of the chunks that this process has read or written
         self._damaged: set[str] = set()
         self._claims: dict[str, BaseFileLock] = {}
 
-    def known(self) -> Translations:
-        """The translations that lie there. A chunk file that is damaged is said and counts as not there."""
-        found: Translations = {}
+    def known(self) -> Iterator[Translations]:
+        """The translations that lie there, chunk by chunk. A file that is damaged is said and counts as not there."""
         for path in sorted(self.path.glob("*.jsonl")):
-            found |= self.read(path.stem) or {}
-        return found
+            if found := self.read(path.stem):
+                yield found
 
     def read(self, name: str) -> Translations | None:
         """The translations of a chunk; None if it is not there, or damaged, which is said."""
@@ -104,14 +102,14 @@ class WorkFolder:
                 say(f"{path} is cut short or was changed; its sentences are translated again")
             self._damaged.add(name)
             return None
-        self._read[name] = found.keys()
+        self._known.add(name)
         return found
 
     def store(self, chunk: Chunk, hypotheses: Sequence[Sequence[Hypothesis]]) -> None:
         """Writes a finished chunk, and lets go of it.
 
         Args:
-            chunk: one that :meth:`claims` gave out.
+            chunk: one whose name :meth:`claims` gave out.
             hypotheses: those of each of its sentences, best first.
 
         Raises:
@@ -122,29 +120,29 @@ class WorkFolder:
         about = {"format": FORMAT, "sentences": len(chunk.sentences), "sha256": hashlib.sha256(rest).hexdigest()}
         with self.failing_plainly(), written_whole(self.path / f"{chunk.name}.jsonl", "wb") as stream:
             stream.write(json.dumps(about).encode() + b"\n" + rest)
-        self._read[chunk.name] = chunk.sentences
+        self._known.add(chunk.name)
         self.let_go(chunk.name)
 
-    def claims(self, chunks: Iterable[Chunk], finished: Callable[[], bool]) -> Iterator[Chunk]:
+    def claims(self, names: Iterable[str], finished: Callable[[], bool]) -> Iterator[str]:
         """Those of the chunks that are neither done nor in the hands of another process, each claimed for this one.
 
         The next is claimed when it is asked for; until :meth:`store` it stays claimed.
 
         Args:
-            chunks: the candidates.
+            names: of the candidates.
             finished: whether another process has written what the chunks are for, and taken them away.
         """
-        for chunk in chunks:
-            if not self.claim(chunk.name):
+        for name in names:
+            if not self.claim(name):
                 continue
             # what was done between the last look and the claim
-            if (self.path / f"{chunk.name}.jsonl").exists() and self.read(chunk.name) is not None:
-                self.let_go(chunk.name)
+            if (self.path / f"{name}.jsonl").exists() and self.read(name) is not None:
+                self.let_go(name)
             elif finished():
-                self.let_go(chunk.name)
+                self.let_go(name)
                 return
             else:
-                yield chunk
+                yield name
 
     def claim(self, name: str) -> bool:
         """Whether this process has a chunk, or :data:`ENDING`, for itself now.
@@ -205,8 +203,13 @@ class WorkFolder:
                 "the same command again"
             ) from error
 
-    def clear(self, done: Collection[str]) -> int:
+    def clear(self, *done: Container[str]) -> int:
         """Takes away the chunks that hold no other sentences than those in ``done``, and the folder if none are left.
+
+        Only chunks that this process has read or written before. They are read again for it, one at a time.
+
+        Args:
+            done: hold sentences of which no chunk is needed any more.
 
         Returns:
             How many chunks stay, for other jobs.
@@ -214,8 +217,9 @@ class WorkFolder:
         while self.path.exists() and not self.claim(ENDING):
             time.sleep(PATIENCE)
         try:
-            for name, sentences in self._read.items():
-                if all(sentence in done for sentence in sentences):
+            for name in self._known:
+                sentences = self.read(name)
+                if sentences and all(any(sentence in each for each in done) for sentence in sentences):
                     (self.path / f"{name}.jsonl").unlink(missing_ok=True)
             left = sum(1 for _ in self.path.glob("*.jsonl"))
             others = [path.stem for path in self.path.glob("*.lock") if path.stem not in self._claims]

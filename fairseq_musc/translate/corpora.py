@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
-from fairseq_musc.data.corpus import Corpus, Row, check_aligned, corpus_exists, corpus_path, read_corpus, write_corpus
+from fairseq_musc.data.corpus import Corpus, CorpusFile, Row, corpus_exists, corpus_file, corpus_path, write_rows
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials
 from fairseq_musc.progress import say
@@ -84,9 +85,9 @@ def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> 
         say(f"{corpus} is there, made in the same way; it is kept")
     source_lang, target_lang = wanted[0].direction
     if not to_make:
-        setup.clean_up(folder, source_lang, target_lang, lambda: texts_of(read_sources(folder, kept)))
+        setup.clean_up(folder, source_lang, target_lang, texts_of(sources_of(folder, kept)))
         return
-    sources = read_sources(folder, to_make)
+    sources = sources_of(folder, to_make)
     translated = translate_texts(texts_of(sources), source_lang, target_lang, folder, setup, lambda: not missing())
     if translated is None:
         say(f"{', '.join(map(str, to_make))}: written by another process")
@@ -99,39 +100,43 @@ def make_direction(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> 
             say(f"{', '.join(map(str, to_make))}: written by another process")
     if translated.clear():
         # a run that was killed while it wrote the corpora has left those of its chunks that belong to what is kept
-        texts = texts_of(read_sources(folder, kept))
-        if left := translated.clear(setup.plan(texts, source_lang, target_lang).sentences):
+        texts = texts_of(sources_of(folder, kept))
+        if left := translated.clear(setup.split(texts, source_lang, target_lang).sentences):
             say(f"{left} chunks of other corpora stay in {translated.folder.path.parent}")
 
 
-def read_sources(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, Corpus]:
-    """Corpora to make, and the one that each is made from; S_trn, from which there are many, is read once."""
-    read = functools.cache(functools.partial(read_corpus, folder))
-    return {corpus: checked_source(corpus, read(*corpus.made_from)) for corpus in wanted}
-
-
-def texts_of(sources: Mapping[MadeCorpus, Corpus]) -> list[str]:
-    """The texts of corpora, row by row, each with its second one behind it if there is one."""
-    return [text for source in sources.values() for row in source.rows for text in row[2:] if text is not None]
-
-
-def checked_source(corpus: MadeCorpus, source: Corpus) -> Corpus:
-    """The corpus that another is made from, in the language that is translated from.
+def sources_of(folder: Path, wanted: Iterable[MadeCorpus]) -> dict[MadeCorpus, CorpusFile]:
+    """Corpora to make, and the one that each is made from.
 
     Raises:
-        InputError: it is in another language than the one that is translated from.
+        InputError: one is in another language than the one that is translated from.
     """
-    if source.text_language != corpus.direction[0]:
-        raise InputError(
-            f"{'.'.join(corpus.made_from)} is in {source.text_language!r}, and {corpus} is translated from "
-            f"{corpus.direction[0]!r}; is --source-lang {corpus.source_lang} right?"
-        )
-    return source
+    sources = {}
+    for corpus in wanted:
+        source = corpus_file(folder, *corpus.made_from)
+        language = source.about["text_language"]
+        if language != corpus.direction[0]:
+            raise InputError(
+                f"{'.'.join(corpus.made_from)} is in {language!r}, and {corpus} is translated from "
+                f"{corpus.direction[0]!r}; is --source-lang {corpus.source_lang} right?"
+            )
+        sources[corpus] = source
+    return sources
+
+
+def texts_of(sources: Mapping[MadeCorpus, CorpusFile]) -> Iterator[str]:
+    """The texts of corpora, row by row, each with its second one behind it if there is one."""
+    return chain.from_iterable(map(texts_of_rows, (source.rows() for source in sources.values())))
+
+
+def texts_of_rows(rows: Iterable[Row]) -> Iterator[str]:
+    """The same of rows."""
+    return (text for row in rows for text in row[2:] if text is not None)
 
 
 def write_corpora(
     folder: Path,
-    sources: Mapping[MadeCorpus, Corpus],
+    sources: Mapping[MadeCorpus, CorpusFile],
     missing: Sequence[tuple[MadeCorpus, int]],
     translated: TranslatedTexts,
     setup: Setup,
@@ -148,34 +153,32 @@ def write_corpora(
     Raises:
         InputError: a file cannot be written; the translations are kept.
     """
+    ends = [*accumulate(source.texts for source in sources.values())]
     for rank in setup.ranks:
-        texts = iter(translated.texts(rank))
-        for made, source in sources.items():
-            rows = [
-                Row(row.id, row.label, next(texts), None if row.text_pair is None else next(texts))
-                for row in source.rows
-            ]
-            check_aligned(".".join(made.made_from), source.ids, str(made), [row.id for row in rows])
+        for (made, source), last in zip(sources.items(), ends, strict=True):
             if (made, rank) not in missing:
                 continue
+            texts = functools.partial(translated.texts, rank, last - source.texts, last)
             made_with = {
                 **asked_of(folder, made, rank, setup),
                 "nbest": setup.decoding.nbest,
                 **circumstances(setup.engine, setup.device),
-                "flaws": flaws_of(source, rows, made.direction),
+                "flaws": flaws_in(texts_of_rows(source.rows()), texts(), *made.direction),
                 "generated_together": {"corpora": [str(other) for other in sources], **translated.counts},
             }
-            language = made.direction[1]
-            corpus = Corpus(made.name, made.language, language, source.dataset, source.labels, rows, made_with)
+            about = source.about
+            corpus = Corpus(
+                made.name, made.language, made.direction[1], about["dataset"], tuple(about["labels"]), (), made_with
+            )
             path = corpus_path(folder_of(folder, rank), made.name, made.language)
             with translated.folder.failing_plainly():
                 for file in (path, path.with_suffix(".json")):
                     remove_partials(file)
-                written = write_corpus(folder_of(folder, rank), corpus)
-            say(f"{written}: {len(rows)} rows, {told(made_with['flaws'])}")
+                written = write_rows(folder_of(folder, rank), corpus, translated_rows(source.rows(), texts()))
+            say(f"{written}: {about['rows']} rows, {told(made_with['flaws'])}")
 
 
-def flaws_of(source: Corpus, rows: Sequence[Row], direction: tuple[str, str]) -> dict[str, int]:
-    """How many texts of a corpus have which flaw."""
-    before, after = ([text for row in side for text in row[2:] if text is not None] for side in (source.rows, rows))
-    return flaws_in(before, after, *direction)
+def translated_rows(rows: Iterable[Row], texts: Iterator[str]) -> Iterator[Row]:
+    """Rows with other texts, which are as many: the same ids and labels in the same order."""
+    for row in rows:
+        yield Row(row.id, row.label, next(texts), None if row.text_pair is None else next(texts))

@@ -46,6 +46,10 @@ NOT_BY_MOSES = frozenset({"ar", "hi", "my", "ne", "si", "th"})
 CONTROLS_ONLY = frozenset({"ko"})
 
 
+#: The pieces of a text in order: what is kept as it is, or the numbers of a paragraph's sentences.
+Layout = Sequence[str | Sequence[int]]
+
+
 @dataclass(frozen=True)
 class Plan:
     """The sentences of some texts, and where they belong. Made by :func:`plan`."""
@@ -55,8 +59,10 @@ class Plan:
     counts: dict[str, int]
     """``texts``; ``blank`` ones among them; ``sentences`` in all and ``distinct`` ones, parts of cut ones counted each;
     distinct sentences that were ``cut``."""
-    layout: list[list[str | tuple[int, ...]]]
-    """For each text its pieces in order: what is kept as it is, or the numbers of a paragraph's sentences."""
+    cut: list[str]
+    """Those sentences, whole."""
+    layout: list[Layout]
+    """That of each text."""
     between: str
     """What joins the sentences of a paragraph."""
 
@@ -70,13 +76,25 @@ class Plan:
             KeyError: a sentence has no translation.
         """
         results = [translated[sentence] for sentence in self.sentences]
-        return [
-            "".join(
-                piece if isinstance(piece, str) else self.between.join(filter(None, (results[i] for i in piece)))
-                for piece in text
-            )
-            for text in self.layout
-        ]
+        return [joined(text, self.between, results.__getitem__) for text in self.layout]
+
+
+def joined(layout: Layout, between: str, translation: Callable[[int], str]) -> str:
+    """A text of its pieces.
+
+    Args:
+        layout: the pieces.
+        between: what joins the sentences of a paragraph.
+        translation: gives that of a sentence by its number; an empty one is left out.
+    """
+    return "".join(
+        piece if isinstance(piece, str) else between.join(filter(None, map(translation, piece))) for piece in layout
+    )
+
+
+def between_sentences(language: str) -> str:
+    """What joins the sentences of a paragraph."""
+    return "" if language in UNSPACED else " "
 
 
 def plan(
@@ -116,18 +134,19 @@ def plan(
         paragraph: tuple(number.setdefault(part, len(number)) for sentence in sentences for part in parts_of[sentence])
         for paragraph, sentences in sentences_of.items()
     }
-    layout = [
+    layout: list[Layout] = [
         [piece if i % 2 else numbers_of[piece] or piece for i, piece in enumerate(pieces) if piece] for pieces in split
     ]
+    were_cut = [sentence for sentence, parts in parts_of.items() if len(parts) > 1]
     used = [sum(len(piece) for piece in text if isinstance(piece, tuple)) for text in layout]
     counts = {
         "texts": len(texts),
         "blank": used.count(0),
         "sentences": sum(used),
         "distinct": len(number),
-        "cut": sum(len(parts) > 1 for parts in parts_of.values()),
+        "cut": len(were_cut),
     }
-    return Plan(list(number), counts, layout, "" if target_lang in UNSPACED else " ")
+    return Plan(list(number), counts, were_cut, layout, between_sentences(target_lang))
 
 
 def parts_within(sentence: str, length: int, longest: int, lengths: Callable[[Sequence[str]], list[int]]) -> list[str]:

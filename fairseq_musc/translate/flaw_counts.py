@@ -1,13 +1,38 @@
-"""The flaws of many translations: found side by side, counted, and said in a line."""
+"""The flaws of many translations: found side by side, block by block, counted, and said in a line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 from fairseq_musc.translate.quality import DEFAULTS, FLAWS, Thresholds, flaws, tally
 
 #: Texts that a process looks through at a time.
-AT_ONCE = 5000
+AT_ONCE = 1000
+
+
+def flaws_of_pairs(
+    pairs: Iterable[tuple[str, str]], source_lang: str, target_lang: str, thresholds: Thresholds = DEFAULTS
+) -> Iterator[list[list[str]]]:
+    """The :func:`~fairseq_musc.translate.quality.flaws` of each text and its translation, in order, in blocks.
+
+    They are found by as many processes as there are processors where there are many texts: one takes a second for some
+    thousands of them, and GPUs take no longer to translate them. As many blocks as there are processes are in memory.
+    """
+    remaining = iter(pairs)
+    blocks = iter(lambda: list(islice(remaining, AT_ONCE)), [])
+    first, second = next(blocks, []), next(blocks, [])
+    if not second:
+        if first:
+            yield flaws_of_some(first, source_lang, target_lang, thresholds)
+        return
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    blocks = chain([first, second], blocks)
+    with Parallel(n_jobs=-1) as parallel:
+        # pairs are read here, between the rounds: joblib would do it in a thread of its own
+        while together := list(islice(blocks, effective_n_jobs(-1))):
+            yield from parallel(delayed(flaws_of_some)(some, source_lang, target_lang, thresholds) for some in together)
 
 
 def flaws_of_each(
@@ -18,10 +43,7 @@ def flaws_of_each(
     thresholds: Thresholds = DEFAULTS,
     progress: Callable[[int], object] | None = None,
 ) -> list[list[str]]:
-    """The :func:`~fairseq_musc.translate.quality.flaws` of each translation.
-
-    They are found by as many processes as there are processors where there are many texts: one takes a second for some
-    thousands of them, and GPUs take no longer to translate them.
+    """The flaws of each translation of some texts in memory, see :func:`flaws_of_pairs`.
 
     Args:
         progress: is called with the number of texts that were looked at since the last call.
@@ -31,16 +53,9 @@ def flaws_of_each(
     """
     if len(sources) != len(translations):
         raise ValueError(f"there are {len(sources)} texts and {len(translations)} translations")
-    slices = [slice(start, start + AT_ONCE) for start in range(0, len(sources), AT_ONCE)]
-    looking = [(sources[part], translations[part], source_lang, target_lang, thresholds) for part in slices]
-    if len(slices) < 2:
-        parts = (flaws_of_some(*some) for some in looking)
-    else:
-        from joblib import Parallel, delayed
-
-        parts = Parallel(n_jobs=-1, return_as="generator")(delayed(flaws_of_some)(*some) for some in looking)
     found: list[list[str]] = []
-    for part in parts:
+    pairs = zip(sources, translations, strict=True)
+    for part in flaws_of_pairs(pairs, source_lang, target_lang, thresholds):
         found += part
         if progress is not None:
             progress(len(part))
@@ -48,16 +63,23 @@ def flaws_of_each(
 
 
 def flaws_of_some(
-    sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str, thresholds: Thresholds
+    pairs: Iterable[tuple[str, str]], source_lang: str, target_lang: str, thresholds: Thresholds
 ) -> list[list[str]]:
     """The flaws of each translation."""
-    return [flaws(*pair, source_lang, target_lang, thresholds) for pair in zip(sources, translations, strict=True)]
+    return [flaws(*pair, source_lang, target_lang, thresholds) for pair in pairs]
 
 
-def flaws_in(sources: Sequence[str], translations: Sequence[str], source_lang: str, target_lang: str) -> dict[str, int]:
-    """How many ``texts`` there are, how many are ``flawed``, and how many have each flaw."""
-    found = flaws_of_each(sources, translations, source_lang, target_lang)
-    return {"texts": len(found), **tally(found)}
+def flaws_in(sources: Iterable[str], translations: Iterable[str], source_lang: str, target_lang: str) -> dict[str, int]:
+    """How many ``texts`` there are, how many are ``flawed``, and how many have each flaw.
+
+    Raises:
+        ValueError: there are more of the one than of the other.
+    """
+    counts = {"texts": 0, **tally([])}
+    for found in flaws_of_pairs(zip(sources, translations, strict=True), source_lang, target_lang):
+        for name, count in {"texts": len(found), **tally(found)}.items():
+            counts[name] += count
+    return counts
 
 
 def told(counts: Mapping[str, int]) -> str:

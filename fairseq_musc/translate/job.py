@@ -1,4 +1,7 @@
-"""Sentences -> their translations, through the work folder: resumable, and shared by all who work on the same."""
+"""Sentences -> their translations, through the work folder: resumable, and shared by all who work on the same.
+
+Chunks are made of the sentences in the order of the texts. What is in memory are those in hand.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 from fairseq_musc.progress import progress_bar, say
 from fairseq_musc.translate.batches import translate_sentences
-from fairseq_musc.translate.chunks import PATIENCE, Chunk, Translations, WorkFolder, chunks_of
+from fairseq_musc.translate.chunks import PATIENCE, Chunk, WorkFolder
 from fairseq_musc.translate.engine import Decoding, Device, Engine, Hypothesis
+from fairseq_musc.translate.sentences import Sentences
 
 #: Sentences a chunk: what is lost at most when a process is killed, and what another can take over. A minute or so of
 #: a processor's time; GPUs in half precision are faster.
@@ -88,19 +92,19 @@ def translate_chunk(
 
 
 def translate_all(
-    sentences: Sequence[str],
+    sentences: Sentences,
     folder: WorkFolder,
     workers: Workers,
     task: Task,
     finished: Callable[[], bool],
     size: int,
-) -> Translations | None:
+) -> bool:
     """Translates sentences, but for those whose translation lies in the work folder.
 
     Chunks that another process has in hand are waited for, and taken over if it dies.
 
     Args:
-        sentences: distinct.
+        sentences: are given their translations.
         folder: of the direction and of this way of translating.
         workers: who translates.
         task: from and into which language, and how; the folder's way says the same.
@@ -108,38 +112,39 @@ def translate_all(
         size: sentences a chunk, at most: where there are several workers there are several chunks for each.
 
     Returns:
-        The hypotheses of each sentence (and of others that lay in the folder); None if ``finished`` became true.
+        Whether each has one; False if ``finished`` became true before.
 
     Raises:
         InputError: the work folder cannot be written to. Finished chunks stay there then.
     """
     direction = f"{task.source_lang} -> {task.target_lang}"
-    known = folder.known()
-    missing = [sentence for sentence in sentences if sentence not in known]
-    done = len(sentences) - len(missing)
+    for known in folder.known():
+        sentences.put(known.items())
+    missing = sentences.untranslated()
+    done = len(sentences) - missing
     if done and missing:
         say(f"{direction}: {done} of {len(sentences)} sentences are translated already")
-    chunks = chunks_of(missing, fitting(size, len(missing), workers.number))
+    chunks = sentences.chunks(fitting(size, missing, workers.number))
     if not chunks:
-        return known
+        return True
     waited = False
     try:
         with progress_bar(len(sentences), "sentences", direction, done, delay=0) as bar:
             while chunks:
-                claims = folder.claims(chunks, finished)
+                claims = map(sentences.chunk, folder.claims(chunks, finished))
                 stored = set()
                 for chunk, hypotheses in workers.translate(claims, task, bar.update):
                     folder.store(chunk, hypotheses)
-                    known.update(zip(chunk.sentences, map(list, hypotheses), strict=True))
+                    sentences.put(zip(chunk.sentences, hypotheses, strict=True))
                     stored.add(chunk.name)
-                chunks = [chunk for chunk in chunks if chunk.name not in stored]
-                for chunk in [*chunks]:
-                    if (others := folder.read(chunk.name)) is not None:
-                        known |= others
-                        bar.update(len(chunk.sentences))
-                        chunks.remove(chunk)
+                chunks = [name for name in chunks if name not in stored]
+                for name in [*chunks]:
+                    if (others := folder.read(name)) is not None:
+                        sentences.put(others.items())
+                        bar.update(len(others))
+                        chunks.remove(name)
                 if chunks and finished():
-                    return None
+                    return False
                 if chunks and not stored:
                     if not waited:
                         say("other processes have the remaining sentences in hand; waiting for them")
@@ -147,7 +152,7 @@ def translate_all(
                     time.sleep(PATIENCE)
     finally:
         folder.let_go_of_all()
-    return known
+    return True
 
 
 def fitting(size: int, sentences: int, workers: int) -> int:

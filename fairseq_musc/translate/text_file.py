@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +21,77 @@ from fairseq_musc.translate.texts import Setup, translate_texts
 #: What a cell cannot hold without being two.
 ONE_LINE = str.maketrans("\t\n\r", "   ")
 SHOWN = 3
+#: What zlib is told to write what gzip does, without a time.
+GZIP = 31
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file to translate. Made by :func:`read_text_file`."""
+    """A file to translate, whose lines stay in it. Made by :func:`read_text_file`."""
 
     path: Path
-    lines: list[list[str]]
-    """The cells of each line; one where the file is not taken for tab-separated."""
-    ends: list[str]
-    """What ends each line."""
     columns: Sequence[int] | None
     """The columns to translate, from 1; None for whole lines."""
     header: bool
     """Whether the first line is copied."""
 
-    def texts(self) -> Iterator[tuple[list[str], int]]:
-        """Line and column, from 0, of each text to translate; an empty line has none."""
-        for cells in self.lines[self.header :]:
-            for column in [0] if self.columns is None else [number - 1 for number in self.columns]:
-                if cells != [""]:
-                    yield cells, column
+    def lines(self) -> Iterator[tuple[list[str], str]]:
+        """The cells of each line, one where the file is not taken for tab-separated, and what ends it.
+
+        Raises:
+            InputError: the file cannot be read, or is not UTF-8.
+        """
+        try:
+            with gzip.open(self.path) if self.path.suffix == ".gz" else open(self.path, "rb") as stream:
+                for number, data in enumerate(stream, start=1):
+                    try:
+                        line = data.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
+                    except UnicodeDecodeError:
+                        raise InputError(f"{self.path}, line {number}: not UTF-8") from None
+                    if not line and not data.endswith(b"\n"):
+                        return  # a byte order mark and nothing else
+                    bare = line.removesuffix("\r")
+                    cells = [bare] if self.columns is None else bare.split("\t")
+                    yield cells, "\r\n" if line.endswith("\r") else "\n"
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+    def places(self, cells: list[str], number: int) -> list[int]:
+        """The columns of a line, from 0, that are translated: none of an empty line, and of the first if it is copied.
+
+        Args:
+            cells: of the line.
+            number: of the line, from 1.
+        """
+        if cells == [""] or (self.header and number == 1):
+            return []
+        return [0] if self.columns is None else [column - 1 for column in self.columns]
+
+    def texts(self) -> Iterator[str]:
+        """The texts to translate."""
+        for number, (cells, _) in enumerate(self.lines(), start=1):
+            for place in self.places(cells, number):
+                yield cells[place]
 
 
 def read_text_file(path: Path, columns: Sequence[int] | None, header: bool) -> TextFile:
-    """Reads a file, and looks whether all columns are there.
+    """A file, once it was looked whether all columns are there.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or has lines without one of the columns.
     """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    whole = text.removesuffix("\n").split("\n") if text else []
-    ends = ["\r\n" if line.endswith("\r") else "\n" for line in whole]
-    bare = [line.removesuffix("\r") for line in whole]
-    lines = [[line] if columns is None else line.split("\t") for line in bare]
-    file = TextFile(path, lines, ends, columns, header)
+    file = TextFile(path, columns, header)
+    count, named = 0, []
+    for number, (cells, _) in enumerate(file.lines(), start=1):
+        if cells != [""] and len(cells) < max(columns or [1]):
+            count += 1
+            if count <= SHOWN:
+                named.append(f"line {number} has {len(cells)}")
     wrong = [column for column in columns or () if column < 1]
     if wrong or len(set(columns or ())) != len(columns or ()):
         raise InputError(f"--columns {' '.join(map(str, columns or ()))}: each is 1 or more, and stands there once")
-    short = {
-        number: len(cells)
-        for number, cells in enumerate(file.lines, start=1)
-        if cells != [""] and len(cells) < max(columns or [1])
-    }
-    if short:
-        named = ", ".join(f"line {number} has {count}" for number, count in [*short.items()][:SHOWN])
-        raise InputError(f"{path}: {len(short)} lines have no column {max(columns or [1])}: {named}")
+    if count:
+        raise InputError(f"{path}: {count} lines have no column {max(columns or [1])}: {', '.join(named)}")
     return file
 
 
@@ -97,12 +115,11 @@ def translate_file(file: TextFile, output: Path, source_lang: str, target_lang: 
     problems = [state for rank in setup.ranks if (state := state_of(path_of(output, rank), asked[rank]))]
     if problems and not setup.overwrite:
         raise InputError.all_at_once("add --overwrite to replace what is there, or name another --output:", problems)
-    texts = [cells[column] for cells, column in file.texts()]
     if not missing():
         say(f"{output} is there, made in the same way; it is kept")
-        setup.clean_up(output.parent, source_lang, target_lang, lambda: texts)
+        setup.clean_up(output.parent, source_lang, target_lang, file.texts())
         return
-    translated = translate_texts(texts, source_lang, target_lang, output.parent, setup, lambda: not missing())
+    translated = translate_texts(file.texts(), source_lang, target_lang, output.parent, setup, lambda: not missing())
     if translated is None:
         say(f"{output}: written by another process")
         return
@@ -115,11 +132,11 @@ def translate_file(file: TextFile, output: Path, source_lang: str, target_lang: 
                 **asked[rank],
                 "nbest": setup.decoding.nbest,
                 **circumstances(setup.engine, setup.device),
-                "flaws": flaws_in(texts, translated.texts(rank), source_lang, target_lang),
+                "flaws": flaws_in(file.texts(), translated.texts(rank), source_lang, target_lang),
                 "counts": translated.counts,
             }
-            write_file(path_of(output, rank), file, translated.texts(rank), about)
-            say(f"{path_of(output, rank)}: {len(file.lines)} lines, {told(about['flaws'])}")
+            lines = write_file(path_of(output, rank), file, translated.texts(rank), about)
+            say(f"{path_of(output, rank)}: {lines} lines, {told(about['flaws'])}")
     if left := translated.clear():
         say(f"{left} chunks of other files stay in {translated.folder.path.parent}")
 
@@ -152,17 +169,24 @@ def state_of(path: Path, asked: dict[str, Any]) -> str | None:
     return f"{path}: {found}" if found else ""
 
 
-def write_file(path: Path, file: TextFile, texts: Sequence[str], provenance: dict[str, Any]) -> None:
-    """Writes both files of a translated file; the one that says what made it last."""
-    translated = replace(file, lines=[[*cells] for cells in file.lines])
-    for (cells, column), text in zip(translated.texts(), texts, strict=True):
-        cells[column] = text.translate(ONE_LINE)
-    data = "".join("\t".join(cells) + end for cells, end in zip(translated.lines, file.ends, strict=True)).encode()
-    if path.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
+def write_file(path: Path, file: TextFile, texts: Iterator[str], provenance: dict[str, Any]) -> int:
+    """Writes both files of a translated file, the one that says what made it last; returns the number of lines."""
     for one in (path, about_path(path)):
         remove_partials(one)
+    digest, number = hashlib.sha256(), 0
+    packer = zlib.compressobj(9, wbits=GZIP) if path.suffix == ".gz" else None
     with written_whole(path, "wb") as stream:
-        stream.write(data)
-    about = {"lines": len(file.lines), "sha256": hashlib.sha256(data).hexdigest(), "provenance": provenance}
-    write_json(about_path(path), about)
+
+        def write(data: bytes) -> None:
+            digest.update(data)
+            stream.write(data)
+
+        for number, (cells, end) in enumerate(file.lines(), start=1):
+            for place in file.places(cells, number):
+                cells[place] = next(texts).translate(ONE_LINE)
+            line = ("\t".join(cells) + end).encode()
+            write(packer.compress(line) if packer else line)
+        if packer:
+            write(packer.flush())
+    write_json(about_path(path), {"lines": number, "sha256": digest.hexdigest(), "provenance": provenance})
+    return number

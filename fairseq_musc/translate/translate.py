@@ -18,6 +18,9 @@ again elsewhere on the same folder takes a share of the work. A corpus that is a
 the same translator with the same settings, is kept. One that was made otherwise ends the run before anything is
 translated, unless --overwrite is given.
 
+Texts are read row by row, and what is known of their sentences lies in a temporary file, so that memory does not grow
+with the corpora. TMPDIR names the folder for it; it takes some times the size of the corpora of a direction.
+
 With --nbest N the further translations of each text go to CORPORA/nbest2, CORPORA/nbest3, ...
 
 With --file and --output, a text file is translated line by line, or columns of a tab-separated one, between any two
@@ -41,6 +44,7 @@ from fairseq_musc.translate.engine import Decoding, Device, add_generation_argum
 from fairseq_musc.translate.job import CHUNK, CHUNK_IN_HALF_PRECISION, Here, Workers
 from fairseq_musc.translate.made_corpora import MADE, corpora_to_make
 from fairseq_musc.translate.on_ray import THIS_MACHINE, ray_pool
+from fairseq_musc.translate.sentences import room_is_needed
 from fairseq_musc.translate.text_file import read_text_file, translate_file
 from fairseq_musc.translate.texts import Setup
 
@@ -119,14 +123,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.file is not None:
         file = read_text_file(arguments.file, arguments.columns, arguments.header)
         languages = {arguments.from_lang, arguments.to_lang}
-        with stopped_plainly(), open_setup(arguments, decoding, device, languages) as setup:
+        with stopped_plainly(), room_is_needed(), open_setup(arguments, decoding, device, languages) as setup:
             translate_file(file, arguments.output, arguments.from_lang, arguments.to_lang, setup)
         return
     wanted = corpora_to_make(
         arguments.corpora, arguments.make, arguments.languages, arguments.source_lang, arguments.where_there
     )
     languages = {language for corpus in wanted for language in corpus.direction}
-    with stopped_plainly(), open_setup(arguments, decoding, device, languages) as setup:
+    with stopped_plainly(), room_is_needed(), open_setup(arguments, decoding, device, languages) as setup:
         make_corpora(arguments.corpora, wanted, setup)
 
 
