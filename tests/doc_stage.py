@@ -215,11 +215,11 @@ def every_data_set(folder, world, checkpoint):
     encoder_and_translator(folder, world, {*PAWSX, *XNLI, *MARC, "it"})
 
 
-def parallel_lines(folder, languages):
+def parallel_lines(folder, languages, number=40):
     """Lines in English and another language, for each of the others."""
     folder.mkdir()
     for language in sorted(languages - {"en"}):
-        lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(40)]
+        lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(number)]
         (folder / f"en-{language}.tsv").write_text("".join(lines), encoding="utf-8")
 
 
@@ -268,7 +268,7 @@ def packed(folder):
 def pawsx(folder, world, checkpoint):
     """PAWS-X as it is published, a vocabulary, and parallel text in its languages."""
     raw_files(folder, world, checkpoint)
-    parallel_lines(folder / "parallel", {*PAWSX})
+    parallel_lines(folder / "parallel", {*PAWSX}, 60)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PAWSX, *"tuvw0123456789", *(f"##{n}" for n in range(10))]
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
 
@@ -422,6 +422,8 @@ class Stage:
     """Adds to the folder what only the blocks that take long need."""
     needs: tuple[str, ...] = ()
     """Programs without which the page is skipped."""
+    leaves: tuple[str, ...] = ()
+    """What must be in the folder when all its blocks have been run, as patterns."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of the environment; ``{folder}`` is the page's, there as in :attr:`instead`. What it has in a folder
     ``programs`` stands first on the path."""
@@ -462,6 +464,7 @@ PAGES = {
     "CONTRIBUTING.md": Stage(
         checkout,
         {"-m pytest -m": "-m pytest --collect-only -m", "--processes 16 --seconds 500": "--processes 1 --seconds 5"},
+        environment={"PYTHONSAFEPATH": ""},  # a file that is started finds those beside it
     ),
     "docs/real-weights.md": Stage(
         every_data_set,
@@ -521,6 +524,11 @@ PAGES = {
             "runs/grid task.data": f"runs/grid {TINY_GRID} task.data",
             "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}",
         },
+        leaves=tuple(
+            f"runs/{grid}/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_last.pt"
+            for grid in ("slurm", "by-hand")
+            for lam in ("0.1", "0.9")
+        ),
     ),
     "docs/huggingface.md": Stage(
         hugging_face,

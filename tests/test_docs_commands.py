@@ -207,7 +207,7 @@ def run(command, page, folder):
         "executable": "/bin/bash",
         "capture_output": True,
         "text": True,
-        "env": {**os.environ, "PYTHONSAFEPATH": "1"},
+        "env": {"PYTHONSAFEPATH": "1", **os.environ},
     }
     if in_process := re.match(r"fairseq-musc |(?:python )?(?P<file>\w+/\w+\.py) ", command):
         expanded = subprocess.run(f"printf '%s\\0' {command}", shell=True, check=True, **in_shell).stdout
@@ -245,6 +245,8 @@ def run_page(page, hows, folder, request):
         for name, value in stage.environment.items():
             patch.setenv(name, value.replace("{folder}", str(folder)))
         run_blocks(page, stage, hows, folder, request)
+    if "long" in hows:
+        assert [pattern for pattern in stage.leaves if not list(folder.glob(pattern))] == []
 
 
 def run_blocks(page, stage, hows, folder, request):

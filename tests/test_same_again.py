@@ -79,7 +79,7 @@ def test_every_file_is_the_same(ways):
         assert [str(name) for name in names if first[name].read_bytes() != second[name].read_bytes()] == []
 
 
-def test_every_tensor_is_the_same(ways):
+def test_every_tensor_is_the_same(ways, promise):
     """Parameters, and what the optimiser remembers of them."""
     import torch
 
@@ -89,3 +89,6 @@ def test_every_tensor_is_the_same(ways):
         assert first.keys() == second.keys()
         assert len(first) >= least
         assert [place for place in first if not torch.equal(first[place], second[place])] == []
+    promise(
+        "reproducible", "the whole way from raw files to predictions, twice at once, with another PYTHONHASHSEED", 1
+    )
