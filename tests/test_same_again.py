@@ -27,7 +27,10 @@ if __name__ == "__main__":
     training = "--updates 20 --warmup 5 --max-tokens 600 --lr 0.01 --held-out 5 --max-len-b 12 --beam 2 --cpu"
     step("train-translator", "--parallel", raw / "parallel", "--output", translator, *sizes.split(), *training.split())
     sizes = "--vocab-size 600 --hidden-size 32 --layers 1 --heads 2 --intermediate-size 64"
-    step("new-encoder", "--output", encoder, "--text", *sorted((raw / "parallel").glob("*.tsv")), *sizes.split())
+    new = folder / "new"
+    step("new-encoder", "--output", new, "--text", *sorted((raw / "parallel").glob("*.tsv")), *sizes.split())
+    training = "--updates 12 --warmup 2 --batch-size 8 --max-length 24 --held-out 5 --num-workers 1 --cpu"
+    step("pretrain-encoder", "--encoder", new, "--output", encoder, "--parallel", raw / "parallel", *training.split())
     step("read", "--dataset", "pawsx", "--input", raw / "x-final", "--output", corpora, "--languages", "en", "de", "ja")
     how = ["--beam", 2, "--max-len-b", 12, "--cpu"]
     for made in ("T_trn_MT", "S_val_MT", "S_tst_MT"):
@@ -41,7 +44,7 @@ if __name__ == "__main__":
 """
 
 #: What must be the same byte for byte. Files of JSON have dates, and checkpoints wall-clock times.
-FILES = {".tsv": 25, ".bin": 10, ".idx": 10, ".safetensors": 1, ".model": 1, ".txt": 4}
+FILES = {".tsv": 25, ".bin": 10, ".idx": 10, ".safetensors": 2, ".model": 1, ".txt": 4}
 
 
 def tensors(state, place=""):
