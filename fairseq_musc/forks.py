@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import shutil
 import weakref
@@ -12,6 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
+from torch.utils.data._utils import worker as torch_worker
 
 _installed = False
 
@@ -43,6 +45,7 @@ def end_at_once() -> None:
     handler that ends them with status 0, once nothing reads any more what they send.
     """
     keep_sockets_together()
+    torch_worker.ManagerWatchdog = Watchdog  # type: ignore[misc]
     loading = torch_dataloader._MultiProcessingDataLoaderIter
     if not hasattr(loading._shutdown_workers, "__wrapped__"):
         loading._shutdown_workers = _ending_workers_first(loading._shutdown_workers)  # type: ignore[assignment, method-assign]
@@ -61,12 +64,31 @@ def keep_sockets_together() -> None:
     folder, owner = util.get_temp_dir(), os.getpid()
 
     def at_the_end(_: object) -> None:
-        if os.getppid() == owner:  # and not in a process further down, whose parent has it in hand
+        if _parent() == owner:  # and not in a process further down, whose parent has it in hand
             util.Finalize(None, _remove_orphaned, args=(folder, owner), exitpriority=-100)
 
     # multiprocessing keeps a weak reference to the first argument, and calls the second with it in a forked process
     # once that has forgotten what its parent wanted done at the end.
     util.register_after_fork(_remove_orphaned, at_the_end)
+
+
+class Watchdog(torch_worker.ManagerWatchdog):
+    """torch's, by which a process that loads data ends when its parent does, but of a parent known from the fork on.
+
+    torch takes for the parent who is it when the process is ready to load. Where the real one was killed before, that
+    is the system's first process, which does not end, and so the one that loads would not either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager_pid = _parent()
+
+
+def _parent() -> int:
+    """The process that this one was forked from by multiprocessing, whether it still lives or not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    return parent.pid
 
 
 def _remove_orphaned(folder: str, parent: int) -> None:
