@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 #: What a line begins with that is a command; ``$ `` and values for the environment may stand before it.
 _PROGRAMS = (
     r"fairseq-[a-z-]+|scripts/\w+\.(?:sh|py)|benchmarks/\w+\.py|make|pip|python|pytest|cd|mkdir|export|\.ci/run|"
-    r"\.venv/bin/\w+|tensorboard|apt-get|echo|for(?= \w+ in [^:]+; do )"
+    r"\.venv/bin/\w+|tensorboard|apt-get|echo|for(?= \w+ in [^:;]+; do)"
 )
 _COMMAND = re.compile(rf"(?P<prompt>\$ )?(?P<values>(?:[A-Z_]+=(?:<[^>]*>|\S+) )*)(?:{_PROGRAMS})(?=\s|$)")
 #: What a comment before a block may say, and what has to follow.

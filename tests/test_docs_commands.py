@@ -194,6 +194,21 @@ output
     assert (second.language, second.how, second.commands) == ("bash", None, ["LEFT=1 make demo"])
 
 
+def test_a_loop_or_what_is_exported_makes_a_block_one_script():
+    loop, exported, steps = (
+        blocks_in(f"```bash\n{text}\n```\n", "page.md")[0]
+        for text in (
+            "for x in a b; do\n    make $x \\\n        VENV=v\ndone",
+            "export X=1\nmake demo",
+            "make venv\nmake demo",
+        )
+    )
+    assert loop.script == "for x in a b; do\n    make $x VENV=v\ndone\n"
+    assert loop.commands == ["for x in a b; do", "make $x VENV=v"]
+    assert exported.script == exported.text
+    assert steps.script is None
+
+
 # --- what can be run is run -------------------------------------------------------------------------------------------
 
 
