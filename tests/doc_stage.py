@@ -524,10 +524,10 @@ PAGES = {
             "runs/grid task.data": f"runs/grid {TINY_GRID} task.data",
             "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}",
         },
-        leaves=tuple(
-            f"runs/{grid}/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_last.pt"
-            for grid in ("slurm", "by-hand")
-            for lam in ("0.1", "0.9")
+        leaves=(
+            *(f"runs/slurm/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_best.pt" for lam in ("0.1", "0.9")),
+            *(f"runs/by-hand/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_best.pt" for lam in ("0.1", "0.9")),
+            *(f"programs/jobs/{job}_{task}.state" for job in (1, 2) for task in (0, 1)),  # two arrays of two
         ),
     ),
     "docs/huggingface.md": Stage(
