@@ -10,7 +10,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 # Processes that share the tests: many of them wait for commands that they started. `pytest` by itself uses one.
 TESTERS ?= 2
-PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py whole_way.py \
+PROMISES := $(addprefix tests/test_,kill_and_resume.py checkpoint_files.py not_finite.py small_batches.py ranks.py ranks_of_a_run.py rerun.py same_again.py whole_way.py \
 	damaged_files.py hostile_checkpoints.py recipes.py hostile_text.py page_browser.py)
 BIN := $(abspath $(VENV))/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
+import shutil
 import weakref
 from collections.abc import Callable
+from multiprocessing import process, util
 from typing import Any
 
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
+from torch.utils.data._utils import worker as torch_worker
 
 _installed = False
 
@@ -40,9 +44,56 @@ def end_at_once() -> None:
     were all let go at its end, took 65 s more to end. Here they are told by SIGTERM, for which torch gives them a
     handler that ends them with status 0, once nothing reads any more what they send.
     """
+    keep_sockets_together()
+    torch_worker.ManagerWatchdog = Watchdog  # type: ignore[misc]
     loading = torch_dataloader._MultiProcessingDataLoaderIter
     if not hasattr(loading._shutdown_workers, "__wrapped__"):
         loading._shutdown_workers = _ending_workers_first(loading._shutdown_workers)  # type: ignore[assignment, method-assign]
+
+
+def keep_sockets_together() -> None:
+    """Makes one temporary folder for the sockets of all processes that load data, and sees to it that it goes.
+
+    A process that sends tensors makes a socket in a temporary folder of multiprocessing's, ``pymp-...``, which it takes
+    away when it ends by itself. Ended by a signal, by us or by multiprocessing when Python ends, it leaves the folder
+    behind. A folder that its parent made it takes for its own, and the parent takes that one away at its end, behind
+    its children. Where the parent is killed, the first of them that notices does it.
+    """
+    if "tempdir" in process.current_process()._config:  # type: ignore[attr-defined]
+        return  # is there, or is a parent's, who takes it away
+    folder, owner = util.get_temp_dir(), os.getpid()
+
+    def at_the_end(_: object) -> None:
+        if _parent() == owner:  # and not in a process further down, whose parent has it in hand
+            util.Finalize(None, _remove_orphaned, args=(folder, owner), exitpriority=-100)
+
+    # multiprocessing keeps a weak reference to the first argument, and calls the second with it in a forked process
+    # once that has forgotten what its parent wanted done at the end.
+    util.register_after_fork(_remove_orphaned, at_the_end)
+
+
+class Watchdog(torch_worker.ManagerWatchdog):
+    """torch's, by which a process that loads data ends when its parent does, but of a parent known from the fork on.
+
+    torch takes for the parent who is it when the process is ready to load. Where the real one was killed before, that
+    is the system's first process, which does not end, and so the one that loads would not either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager_pid = _parent()
+
+
+def _parent() -> int:
+    """The process that this one was forked from by multiprocessing, whether it still lives or not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    return parent.pid
+
+
+def _remove_orphaned(folder: str, parent: int) -> None:
+    if os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ending_workers_first(shutdown: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -50,7 +101,8 @@ def _ending_workers_first(shutdown: Callable[[Any], None]) -> Callable[[Any], No
 
     def _shutdown_workers(self: Any) -> None:
         # While Python itself ends torch does nothing, and multiprocessing ends what is left.
-        if not self._shutdown and torch_dataloader._utils.python_exit_status is False:
+        utils = torch_dataloader._utils  # None when torch itself is being taken down
+        if not self._shutdown and utils is not None and utils.python_exit_status is False:
             thread = getattr(self, "_pin_memory_thread", None)
             if thread is not None:  # reads what the processes send: a message that is cut off would hold it for ever
                 self._pin_memory_thread_done_event.set()

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models of a few thousand parameters: a second thread would only spin while the first works, in each of the processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRITON_INTERPRET", "1")  # which Triton reads when it is imported: kernels run on the CPU
+# Forked runs that are killed, or end without clearing up, take this folder for theirs, and leave none of their own.
+get_temp_dir()
 # A deadline for one example would measure who else uses the processor.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -13,13 +13,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 #: What a line begins with that is a command; ``$ `` and values for the environment may stand before it.
 _PROGRAMS = (
     r"fairseq-[a-z-]+|scripts/\w+\.(?:sh|py)|benchmarks/\w+\.py|make|pip|python|pytest|cd|mkdir|export|\.ci/run|"
-    r"\.venv/bin/\w+"
+    r"\.venv/bin/\w+|tensorboard|apt-get|echo|for(?= \w+ in [^:;]+; do)"
 )
 _COMMAND = re.compile(rf"(?P<prompt>\$ )?(?P<values>(?:[A-Z_]+=(?:<[^>]*>|\S+) )*)(?:{_PROGRAMS})(?=\s|$)")
 #: What a comment before a block may say, and what has to follow.
-_MARK = re.compile(
-    r"<!-- test: (?P<how>run|long|by|not run)(?:(?<=by)\s+(?P<file>\S+)|(?<=not run): (?P<why>[^>]+?))? -->\s*"
-)
+_MARK = re.compile(r"<!-- test: (?P<how>run|long|by|form)(?:(?<=by)\s+(?P<file>\S+))? -->\s*")
 #: What a block may hold in the place of something that a reader knows.
 PLACEHOLDERS = {
     "[overrides]": "",
@@ -27,6 +25,7 @@ PLACEHOLDERS = {
     "musc_DATASET": "musc_pawsx",
     "--dataset NAME": "--dataset pawsx",
     "<the index>": "index",
+    "$terms": "ce+sc",
 }
 
 
@@ -40,13 +39,19 @@ class Block:
     language: str
     text: str
     how: str | None
-    """``run``, ``long``, ``by``, ``not run``; None where nothing is said."""
+    """``run``, ``long``, ``by``, ``form``; None where nothing is said."""
     about: str | None
-    """The file that runs it, or why it is not run."""
+    """The file that runs it."""
 
     @property
     def name(self):
         return f"{self.page}:{self.line}"
+
+    @property
+    def script(self):
+        """Its text, if that is one for the shell: with a loop, or with what counts for the commands behind it."""
+        is_one = any(re.match("(?:export|for|echo) ", command) for command in self.commands)
+        return re.sub(r"\\\n\s*", "", self.text) if is_one else None
 
     @property
     def commands(self):
@@ -75,14 +80,11 @@ def blocks_in(text, page):
         where = f"{page}:{token.map[0] + 1}" if token.map else page
         if token.type == "html_block" and "test:" in token.content:
             mark = _MARK.fullmatch(token.content)
-            known = (
-                mark and (mark["how"] == "by") == bool(mark["file"]) and (mark["how"] == "not run") == bool(mark["why"])
-            )
-            if not known:
+            if not mark or (mark["how"] == "by") != bool(mark["file"]):
                 raise ValueError(f"{where}: {token.content.strip()} says nothing that is known")
             continue
         if token.type in ("code_block", "fence"):
-            how, about = (mark["how"], mark["file"] or mark["why"]) if mark else (None, None)
+            how, about = (mark["how"], mark["file"]) if mark else (None, None)
             found.append(Block(page, token.map[0] + 1, token.info.strip(), token.content, how, about))
         elif mark:
             raise ValueError(f"{where}: a comment about testing stands before something else than a block")

@@ -4,13 +4,18 @@ A page whose blocks are run has a row in :data:`PAGES`.
 """
 
 import gzip
+import hashlib
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import slurm_stand_in
 import test_read_forms as forms
 from made_up_runs import BT, TRN, write_run
 from page_world import write_log
@@ -101,13 +106,26 @@ def reviews(folder, world, checkpoint):
             write_run(where, "cls_books", corpora=corpora, seed=seed, languages=("en", "de", "fr", "ja"))
 
 
-def lists_of_apt(folder, world, checkpoint):
-    """Lists of Debian's packages, made up, with descriptions in the languages of the page."""
+def repository_of_debian(folder, world, checkpoint):
+    """A repository as apt reads it, of packages that are made up, with descriptions in the languages of the page."""
     from test_debian_descriptions import Lists, made_up
 
     (folder / "scripts").symlink_to(SCRIPTS)
-    (folder / "apt").mkdir()
-    made_up(Lists("de", "fr", "it", "ja")).write(folder / "apt" / "lists")
+    suite = folder / "repository" / "dists" / "bookworm"
+    lines = ["Suite: bookworm", "Codename: bookworm", "Components: main", "Architectures: amd64", "SHA256:"]
+    for name, stanzas in made_up(Lists("de", "fr", "it", "ja")).stanzas.items():
+        place = f"main/binary-amd64/{name}" if name == "Packages" else f"main/i18n/{name}"
+        # Which apt wants to know of every package.
+        known = [stanza.replace("\n", "\nVersion: 1\nArchitecture: all\nFilename: x\n", 1) for stanza in stanzas]
+        text = "\n".join(known if name == "Packages" else stanzas).encode()
+        (suite / place).parent.mkdir(parents=True, exist_ok=True)
+        (suite / place).write_bytes(text)
+        lines.append(f" {hashlib.sha256(text).hexdigest()} {len(text)} {place}")
+    (suite / "Release").write_text("".join(f"{line}\n" for line in lines))
+    # Not the caches of this machine, and no other user, who could not look into the folder.
+    settings = {"Dir::Cache": folder / "cache", "APT::Sandbox::User": "root", "APT::Architecture": "amd64"}
+    (folder / "cache" / "archives" / "partial").mkdir(parents=True)
+    (folder / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
 
 
 def english_pairs(rows, classes):
@@ -153,6 +171,12 @@ def raw_files(folder, world, checkpoint):
     reviews_of(folder / "cls", "books")
 
 
+def raw_files_and_xnli(folder, world, checkpoint):
+    """The same, and those of XNLI in a folder of their own, for two data sets have translations by the same names."""
+    raw_files(folder, world, checkpoint)
+    xnli(folder / "xnli", world, checkpoint)
+
+
 def reviews_of(folder, domain):
     forms.write_cls(folder)
     for path in folder.glob("dvd.*"):
@@ -191,14 +215,19 @@ def every_data_set(folder, world, checkpoint):
     encoder_and_translator(folder, world, {*PAWSX, *XNLI, *MARC, "it"})
 
 
+def parallel_lines(folder, languages, number=40):
+    """Lines in English and another language, for each of the others."""
+    folder.mkdir()
+    for language in sorted(languages - {"en"}):
+        lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(number)]
+        (folder / f"en-{language}.tsv").write_text("".join(lines), encoding="utf-8")
+
+
 def encoder_and_translator(folder, world, languages):
     """An encoder, and a translator that has learned next to nothing but knows its languages."""
     shutil.copytree(world.encoder, folder / "encoder")
     parallel = folder / "parallel"
-    parallel.mkdir()
-    for language in sorted(languages - {"en"}):
-        lines = [f"first {n} train.1000 of {n}\t{language} {n} second test w{n}\n" for n in range(40)]
-        (parallel / f"en-{language}.tsv").write_text("".join(lines), encoding="utf-8")
+    parallel_lines(parallel, languages)
     size = ["--dim", "8", "--ffn-dim", "8", "--heads", "1", "--encoder-layers", "1", "--decoder-layers", "1"]
     training = ["--updates", "2", "--vocabulary", "60", "--held-out", "1", "--beam", "1", "--max-len-b", "2", "--cpu"]
     options = ["--parallel", parallel, "--output", folder / "translator", *size, *training]
@@ -221,10 +250,27 @@ def of_xnli(folder, world, checkpoint):
 
 
 def of_cls(folder, world, checkpoint):
-    """The same for reviews in the languages of CLS, and the raw reviews."""
+    """The same for reviews in the languages of CLS, the raw reviews, and parallel text."""
     (folder / "CLS").mkdir()
     reviews_of(folder / "CLS", "books")
     encoder_and_translator(folder, world, {"en", "de", "fr", "ja"})
+    shutil.copytree(folder / "parallel", folder / "PARALLEL")
+    packed(folder / "PARALLEL")
+
+
+def packed(folder):
+    """Every file of a folder as one of gzip."""
+    for path in list(folder.iterdir()):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+def pawsx(folder, world, checkpoint):
+    """PAWS-X as it is published, a vocabulary, and parallel text in its languages."""
+    raw_files(folder, world, checkpoint)
+    parallel_lines(folder / "parallel", {*PAWSX}, 60)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PAWSX, *"tuvw0123456789", *(f"##{n}" for n in range(10))]
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
 
 
 def predictions(folder, world, checkpoint):
@@ -236,6 +282,32 @@ def data_bin(folder, world, checkpoint):
     """A data-bin and the encoder that it is for."""
     shutil.copytree(world.data, folder / "data-bin")
     shutil.copytree(world.encoder, folder / "encoder")
+
+
+def with_slurm(folder, world, checkpoint):
+    """The same, and what submitit calls of Slurm."""
+    data_bin(folder, world, checkpoint)
+    slurm_stand_in.install(folder / "programs")
+
+
+def checkout(folder, world, checkpoint):
+    """A copy of what git has of this repository, without the three rooms in the package."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def lists_and_wheel(folder, world, checkpoint):
+    """The lists of versions, and a wheel of this project."""
+    source = folder / "source"
+    checkout(source, world, checkpoint)
+    for path in source.glob("requirements*.txt"):
+        shutil.copy(path, folder)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "dist", source]
+    command = [sys.executable, "-P", "-m", "pip", "wheel", *options]
+    subprocess.run(command, check=True, env={**os.environ, "PIP_DRY_RUN": "0"})
 
 
 def of_the_readme(folder, world, checkpoint):
@@ -327,6 +399,9 @@ def hugging_face(folder, world, checkpoint):
 #: A training in seconds, for pages that train the recipes of the paper.
 TINY_TRAINING = " model.pretrained=encoder optimization.max_epoch=1 common.cpu=true dataset.batch_size=8"
 
+#: A grid of two such trainings.
+TINY_GRID = f"--lr 1e-3 --lam 0.1 0.9 --seeds 1{TINY_TRAINING}"
+
 #: A translation in no time, for pages that take the published m2m_100 and its default beam.
 QUICKLY = "--cpu --beam 3 --max-len-b 20"
 
@@ -345,6 +420,13 @@ class Stage:
     """Under which name there is a small translator that was really trained (en, de, ja)."""
     for_long: Callable[..., None] | None = None
     """Adds to the folder what only the blocks that take long need."""
+    needs: tuple[str, ...] = ()
+    """Programs without which the page is skipped."""
+    leaves: tuple[str, ...] = ()
+    """What must be in the folder when all its blocks have been run, as patterns."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of the environment; ``{folder}`` is the page's, there as in :attr:`instead`. What it has in a folder
+    ``programs`` stands first on the path."""
 
 
 #: The same of a whole table of the paper, which several seeds and losses would only make longer.
@@ -379,7 +461,17 @@ PAGES = {
         },
         translator="m2m_100",
     ),
-    "docs/real-weights.md": Stage(every_data_set, TINY_TABLE),
+    "CONTRIBUTING.md": Stage(
+        checkout,
+        {"-m pytest -m": "-m pytest --collect-only -m", "--processes 16 --seconds 500": "--processes 1 --seconds 5"},
+        environment={"PYTHONSAFEPATH": ""},  # a file that is started finds those beside it
+    ),
+    "docs/real-weights.md": Stage(
+        every_data_set,
+        {"--seeds 1 2 task.data": f"--lr 1e-3 --lam 0.1 --seeds 1{TINY_TRAINING} task.data", **TINY_TABLE},
+    ),
+    "docs/install.md": Stage(lists_and_wheel),
+    "docs/pawsx.md": Stage(pawsx, {"scripts/pawsx_small.sh": f"ROWS=12 UPDATES=20 {SCRIPTS}/pawsx_small.sh"}),
     "docs/algorithms.md": Stage(data_bin, {"criterion.terms=ce ": f"criterion.terms=ce{TINY_TRAINING} "}),
     "docs/analysis.md": Stage(demo, {" --corpora corpora --output report.html": " --output report.html"}),
     "docs/cls.md": Stage(
@@ -387,21 +479,56 @@ PAGES = {
         {
             **SMALL_MODELS,
             "--hold-out 400": "--hold-out 2",
+            "CLS PARALLEL small small": "CLS PARALLEL made tiny",
+            "--encoder small/encoder --checkpoint small/runs": "--encoder made/encoder --checkpoint made/runs",
+            "--data small/data-bin": "--data made/data-bin",
+            "JOBS=4 ": "JOBS=4 TABLES=3 ",
+            "CLS PARALLEL full full": "CLS PARALLEL full tiny",
             "--output runs --seeds 1 2 3 4 5": f"--output runs --seeds 1{TINY_TRAINING}",
         },
         for_long=of_cls,
     ),
-    "docs/debian.md": Stage(lists_of_apt),
-    "docs/datasets.md": Stage(raw_files, {"--hold-out 200": "--hold-out 4"}, anew=("corpora",)),
+    "docs/debian.md": Stage(
+        repository_of_debian,
+        {
+            "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian": (
+                "[trusted=yes] file:{folder}/repository"
+            )
+        },
+        needs=("apt-get",),
+        environment={"APT_CONFIG": "{folder}/apt.conf"},
+    ),
+    "docs/datasets.md": Stage(
+        raw_files_and_xnli,
+        {
+            "--hold-out 200": "--hold-out 4",
+            "multinli_1.0 translate-train translate-test": "multinli_1.0 xnli/translate-train xnli/translate-test",
+            " XNLI-1.0 multinli_1.0": " xnli/XNLI-1.0 xnli/multinli_1.0",
+        },
+        anew=("corpora",),
+    ),
     "docs/engines.md": Stage(
         texts_of_engines, {" --cpu": " --cpu --repeats 1 --beam 2 --max-len-b 20"}, translator="FOLDER"
     ),
     "docs/grid.md": Stage(
-        data_bin,
+        with_slurm,
         {
-            "runs/grid task.data": f"runs/grid --lr 1e-3 --lam 0.1 0.9 --seeds 1{TINY_TRAINING} task.data",
+            "runs/grid --launcher submitit_slurm": f"runs/slurm --launcher submitit_slurm {TINY_GRID}",
+            "runs/grid\"'": "runs/by-hand\"'",
+            "'optimization.lr=[1e-05],[3e-05],[5e-05]' criterion.lam=0.1,0.5,0.9 common.seed=1,2,3": (
+                f"'optimization.lr=[1e-03]' criterion.lam=0.1,0.9 common.seed=1{TINY_TRAINING}"
+            ),
+            "--show --config-name musc_pawsx --output runs/grid": (
+                f"--show --config-name musc_pawsx --output runs/by-hand {TINY_GRID}"
+            ),
+            "runs/grid task.data": f"runs/grid {TINY_GRID} task.data",
             "--output runs/marc": f"--output runs/marc --seeds 1{TINY_TRAINING}",
         },
+        leaves=(
+            *(f"runs/slurm/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_best.pt" for lam in ("0.1", "0.9")),
+            *(f"runs/by-hand/lr=0.001_lam={lam}_seed=1/checkpoints/checkpoint_best.pt" for lam in ("0.1", "0.9")),
+            *(f"programs/jobs/{job}_{task}.state" for job in (1, 2) for task in (0, 1)),  # two arrays of two
+        ),
     ),
     "docs/huggingface.md": Stage(
         hugging_face,
@@ -446,7 +573,7 @@ PAGES = {
             "score-translator ": f"score-translator {QUICKLY} ",
         },
     ),
-    "docs/tutorial.md": Stage(own_data),
+    "docs/tutorial.md": Stage(own_data, {"/path/to/fairseq-musc": str(ROOT)}),
     "docs/watching.md": Stage(
         data_bin, {"common.tensorboard_logdir=": f"{TINY_TRAINING} common.tensorboard_logdir=".lstrip()}
     ),

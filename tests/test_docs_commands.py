@@ -12,10 +12,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
-from doc_blocks import ROOT, Block, blocks_in, every_block, words_of
+from doc_blocks import PLACEHOLDERS, ROOT, Block, blocks_in, every_block, words_of
 from doc_stage import PAGES
 from packaging.requirements import Requirement
 
@@ -28,7 +29,10 @@ COMMANDS = [
     pytest.param(block, command, id=f"{block.name}-{command[:40]}") for block in BLOCKS for command in block.commands
 ]
 #: Words of the shell, and programs of others, of which nothing can be looked at.
-OTHERS = {"cd", "export", "mkdir", "ln", "fairseq-generate", "fairseq-train"}
+OTHERS = {
+    *("cd", "export", "mkdir", "ln", "echo", "for", "do", "done"),
+    *("fairseq-generate", "fairseq-train", "apt-get", "tensorboard"),
+}
 
 
 # --- every command is one that the programs take ---------------------------------------------------------------------
@@ -101,7 +105,9 @@ def takes_requirements(arguments):
         if before in ("-r", "--requirement"):
             assert (ROOT / word).exists(), word
         elif not word.startswith("-") and word != "install" and "/" not in word:
-            Requirement(word)
+            asked = Requirement(word)
+            if asked.name == "fairseq-musc":
+                assert asked.extras <= set(metadata("fairseq-musc").get_all("Provides-Extra")), word
 
 
 @pytest.mark.parametrize("block", [pytest.param(b, id=b.name) for b in BLOCKS if b.language == "python"])
@@ -128,6 +134,16 @@ def test_every_block_of_commands_or_python_says_what_tests_it():
     assert [block.name for block in programs if block.how is None] == []
 
 
+def test_a_form_has_a_place_to_fill_in_and_what_is_run_has_none():
+    for block in BLOCKS:
+        places = [place for place in PLACEHOLDERS if place in block.text and not place.startswith("$")]
+        if block.how == "form":
+            assert places, block.name
+        elif block.how in ("run", "long"):
+            stage = PAGES[block.page]
+            assert all(any(place in old for old in stage.instead) for place in places), block.name
+
+
 def test_what_stands_for_something_else_in_the_commands_that_are_run_finds_it_there():
     for page, stage in PAGES.items():
         run = [command for b in BLOCKS if b.page == page and b.how in ("run", "long") for command in b.commands]
@@ -137,7 +153,13 @@ def test_what_stands_for_something_else_in_the_commands_that_are_run_finds_it_th
 
 @pytest.mark.parametrize(
     "comment",
-    ["test: runs", "test: by", "test: not run", "test: not run:", "test: run tests/test_x.py", "test: long, really"],
+    [
+        "test: runs",
+        "test: by",
+        "test: not run: why",
+        "test: run tests/test_x.py",
+        "test: long, really",
+    ],
 )
 def test_a_comment_that_says_nothing_known_is_noticed(comment):
     with pytest.raises(ValueError, match="says nothing that is known"):
@@ -153,7 +175,7 @@ def test_a_comment_before_no_block_is_noticed():
 
 def test_commands_are_found_in_blocks():
     text = """
-<!-- test: not run: it is an example -->
+<!-- test: form -->
 
     $ fairseq-musc report --table 3 \\
         --predictions runs  # a table
@@ -166,10 +188,25 @@ output
 ```
 """
     first, second = blocks_in(text, "page.md")
-    assert first == Block("page.md", 4, "", first.text, "not run", "it is an example")
+    assert first == Block("page.md", 4, "", first.text, "form", None)
     assert first.commands == ["fairseq-musc report --table 3 --predictions runs  # a table"]
     assert words_of(first.commands[0]) == [["fairseq-musc", "report", "--table", "3", "--predictions", "runs"]]
     assert (second.language, second.how, second.commands) == ("bash", None, ["LEFT=1 make demo"])
+
+
+def test_a_loop_or_what_is_exported_makes_a_block_one_script():
+    loop, exported, steps = (
+        blocks_in(f"```bash\n{text}\n```\n", "page.md")[0]
+        for text in (
+            "for x in a b; do\n    make $x \\\n        VENV=v\ndone",
+            "export X=1\nmake demo",
+            "make venv\nmake demo",
+        )
+    )
+    assert loop.script == "for x in a b; do\n    make $x VENV=v\ndone\n"
+    assert loop.commands == ["for x in a b; do", "make $x VENV=v"]
+    assert exported.script == exported.text
+    assert steps.script is None
 
 
 # --- what can be run is run -------------------------------------------------------------------------------------------
@@ -179,13 +216,13 @@ def run(command, page, folder):
     """Runs a command of a page in its folder: a verb or a Python file in this process, a training in a fork of it, all
     else by the shell."""
     for old, new in PAGES[page].instead.items():
-        command = command.replace(old, new)
+        command = command.replace(old, new.replace("{folder}", str(folder)))
     in_shell = {
         "cwd": folder,
         "executable": "/bin/bash",
         "capture_output": True,
         "text": True,
-        "env": {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONSAFEPATH": "1"},
+        "env": {"PYTHONSAFEPATH": "1", **os.environ},
     }
     if in_process := re.match(r"fairseq-musc |(?:python )?(?P<file>\w+/\w+\.py) ", command):
         expanded = subprocess.run(f"printf '%s\\0' {command}", shell=True, check=True, **in_shell).stdout
@@ -194,8 +231,9 @@ def run(command, page, folder):
             status = run_file(words) if in_process["file"] else main(words[1:])
         assert status == 0, shlex.join(words)
         return
-    done = subprocess.run(command, shell=True, **in_shell)
-    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+    done = subprocess.run(f"set -eo pipefail\n{command}", shell=True, **in_shell)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+    assert "does not provide the extra" not in done.stderr
 
 
 def run_file(words):
@@ -211,6 +249,22 @@ def run_file(words):
 
 def run_page(page, hows, folder, request):
     stage = PAGES[page]
+    for program in stage.needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{page} needs {program}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder / 'programs'}:{Path(sys.executable).parent}", prepend=":")
+        # What pip is asked for must be here already: nothing is fetched, and nothing installed.
+        patch.setenv("PIP_DRY_RUN", "1")
+        patch.setenv("PIP_NO_INDEX", "1")
+        for name, value in stage.environment.items():
+            patch.setenv(name, value.replace("{folder}", str(folder)))
+        run_blocks(page, stage, hows, folder, request)
+    if "long" in hows:
+        assert [pattern for pattern in stage.leaves if not list(folder.glob(pattern))] == []
+
+
+def run_blocks(page, stage, hows, folder, request):
     made = [*map(request.getfixturevalue, ("world", "checkpoint"))]
     stage.furnish(folder, *made)
     if stage.for_long and "long" in hows:
@@ -225,7 +279,7 @@ def run_page(page, hows, folder, request):
             if block.language == "python":
                 with contextlib.chdir(folder):
                     exec(block.text, names)
-            for command in block.commands:
+            for command in [block.script] if block.script else block.commands:
                 run(command, page, folder)
 
 

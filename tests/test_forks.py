@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -137,6 +140,77 @@ def test_the_processes_of_a_loader_end_with_it_though_they_do_not_obey(way, leas
     command = [sys.executable, "-c", STUBBORN, way]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert least <= float(printed) < most
+
+
+#: Loaders that send tensors by sockets in temporary folders: one read to its end, one that is let go, and one that is
+#: in use when the process ends, or is killed.
+SENDING = """
+import os, signal, sys
+import torch
+from torch.utils.data import DataLoader
+from fairseq_musc.forks import end_at_once
+
+if sys.argv[1] != "by torch":
+    end_at_once()
+
+def begun():
+    batches = iter(DataLoader(torch.arange(80), 2, num_workers=2))
+    next(batches)
+    return batches
+
+assert len(list(begun())) == 39
+begun()
+batches = begun()
+if sys.argv[1] == "SIGKILL":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("way", "tidy"), [("ours", True), ("SIGKILL", True), ("by torch", False)])
+def test_the_processes_of_loaders_leave_nothing_in_the_temporary_folder(tmp_path_factory, way, tidy):
+    folder = tmp_path_factory.mktemp("t")  # short: the path of a socket has to be
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", SENDING, way]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (-signal.SIGKILL if way == "SIGKILL" else 0), done.stderr
+    assert "Exception ignored" not in done.stderr
+    # Those whose parent is killed look for it every five seconds, also if it was killed before they had begun to.
+    begun = time.monotonic()
+    while way == "SIGKILL" and list(folder.iterdir()) and time.monotonic() < begun + 60:
+        time.sleep(0.1)
+    assert (list(folder.iterdir()) == []) == tidy
+
+
+def test_a_forked_process_that_is_killed_leaves_the_folder_to_the_one_that_made_it():
+    """Or the loaders of the parent would have none."""
+    made = subprocess.run([sys.executable, "-c", FORKED_AND_KILLED], check=True, capture_output=True, text=True).stdout
+    assert made == "True\n"
+
+
+FORKED_AND_KILLED = """
+import os, signal, time
+from multiprocessing import util
+import torch
+from torch.utils.data import DataLoader
+from fairseq_musc.forks import end_at_once
+
+end_at_once()
+child = os.fork()
+if not child:
+    end_at_once()
+    batches = iter(DataLoader(torch.arange(80), 2, num_workers=1))
+    next(batches)
+    print(batches._workers[0].pid, file=open(f"{util.get_temp_dir()}/worker", "w"), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.waitpid(child, 0)
+worker = int(open(f"{util.get_temp_dir()}/worker").read())
+try:
+    while open(f"/proc/{worker}/stat").read().split()[2] != "Z":
+        time.sleep(0.1)
+except OSError:
+    pass
+print(os.path.isdir(util.get_temp_dir()))
+"""
 
 
 class Iterator:

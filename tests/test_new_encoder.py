@@ -1,6 +1,7 @@
 """The small BERT folder: Hugging Face's own classes load it, with the ids of the vocabulary that was given."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from fairseq_musc.cli import main
+from fairseq_musc.models import new_encoder
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 SMALL = ["--hidden-size", "16", "--layers", "2", "--heads", "2", "--intermediate-size", "24", "--max-positions", "40"]
@@ -88,6 +90,20 @@ def test_a_vocabulary_is_learned_from_tables_and_plain_text(tmp_path):
     assert tokenizer.tokenize("鍵をなくした。") == ["鍵", "をなくした", "。"]
     assert len(tokenizer) <= 150
     assert AutoModel.from_pretrained(folder).config.vocab_size == len(tokenizer)
+
+
+def test_the_same_texts_make_the_same_vocabulary(tmp_path, monkeypatch):
+    """Among words of every pair of 40 letters, which are all as frequent as each other, and of more characters than a
+    vocabulary has room for."""
+    monkeypatch.setattr(new_encoder, "MOST_CHARACTERS", 30)
+    letters = [chr(code) for code in range(0x0430, 0x0458)]
+    words = [a + b + c for a, b in itertools.permutations(letters, 2) for c in (letters[0], letters[9])]
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{word} {word} {word}\n" for word in words), encoding="utf-8")
+    first, *others = (new_encoder.learn_vocabulary([text], 200) for _ in range(4))
+    assert len(first) == 200
+    assert sum(len(piece) == 1 for piece in first) == 30
+    assert others == [first] * 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import gzip
+import itertools
 import json
 import re
 import signal
@@ -255,6 +256,26 @@ def test_stopped_before_it_begins_it_has_prepared_and_cannot_be_finished(tmp_pat
     assert main([*arguments, "--finish"]) == 2
     assert "--finish needs a checkpoint" in capsys.readouterr().err
     assert (tmp_path / ".out.training" / "prepared" / "bin" / "train.en-de.de.bin").exists()
+
+
+def test_the_pieces_are_those_of_the_same_sentences_every_time(tmp_path, monkeypatch):
+    """Where there are more of them than SentencePiece is to look at."""
+    from fairseq_musc.translate import vocabulary
+
+    monkeypatch.setattr(vocabulary, "SENTENCES_SEEN", 150)
+    pairs = {("en", xx): [(row["en"], row[xx]) for row in sentences(100)] for xx in ("de", "ja")}
+    sides = [side for rows in pairs.values() for row in rows for side in row]
+    places = itertools.count()
+    seen = list(vocabulary.sentences_seen(pairs))
+    assert len(seen) == 150
+    assert all(any(side == sides[place] for place in places) for side in seen)  # in their order
+    assert {side.isascii() for side in seen} == {True, False}
+    models = []
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        vocabulary.train_sentencepiece(pairs, 100, 1.0, tmp_path / name)
+        models.append((tmp_path / name / "spm.128k.model").read_bytes())
+    assert models[0] == models[1] == models[2]
 
 
 def test_binarized_text_is_that_of_fairseq_preprocess(tmp_path):

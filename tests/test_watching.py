@@ -3,13 +3,17 @@
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import tiny
+from doc_blocks import ROOT, blocks_of
 
 TERMS = ("loss", "L_ce", "L_mu", "L_sc", "L_musc")
 LANGUAGES = ("en", "de", "fr")
@@ -55,6 +59,52 @@ def test_tensorboard_is_told_every_term_and_every_language(world, tmp_path, capl
     for update in (5, 10):
         by_language = [validation[f"accuracy_{language}"][update] for language in LANGUAGES]
         assert sum(by_language) / 3 == pytest.approx(validation["accuracy"][update], abs=1e-3)
+
+
+def test_tensorboard_serves_what_was_logged(world, tmp_path, monkeypatch):
+    """The command of docs/watching.md, at a free port, asked for its runs and a curve as a browser asks."""
+    pytest.importorskip("tensorboard")
+    from fairseq.logging import progress_bar
+
+    (command,) = (
+        command
+        for block in blocks_of(ROOT / "docs" / "watching.md")
+        for command in block.commands
+        if command.startswith("tensorboard ")
+    )
+    monkeypatch.setattr(progress_bar, "_tensorboard_writers", {})
+    option = f"common.tensorboard_logdir={tmp_path / 'tensorboard'}"
+    tiny.train(world.data, world.encoder, tmp_path / "run", "optimization.max_epoch=1", option)
+    progress_bar._close_writers()
+    program, *options = shlex.split(command)
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        serving = subprocess.Popen(
+            [Path(sys.executable).with_name(program), *options, "--port", "0"],
+            cwd=tmp_path,
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not (address := re.search(r"http://\S+:\d+/", log.read_text())):
+            assert serving.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+
+        def asked(path):
+            with urllib.request.urlopen(f"{address[0]}{path}", timeout=60) as answer:
+                return json.load(answer)
+
+        while set(runs := asked("data/runs")) != {"train", "train_inner", "valid"}:  # it reads them by and by
+            assert time.monotonic() < deadline, runs
+            time.sleep(0.1)
+        while "loss" not in (tags := asked("data/plugin/scalars/tags").get("train_inner", {})):
+            assert time.monotonic() < deadline, tags
+            time.sleep(0.1)
+        assert [step for _, step, _ in asked("data/plugin/scalars/scalars?tag=loss&run=train_inner")] == [1, 2, 3, 4, 5]
+    finally:
+        serving.terminate()
+        serving.wait()
 
 
 def history(path):

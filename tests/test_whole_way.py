@@ -19,8 +19,15 @@ def options(values):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def temporary(tmp_path_factory):
+    """Where commands put what they need for a time."""
+    return tmp_path_factory.mktemp("t")  # short: the path of a socket has to be
+
+
+@pytest.fixture
+def run(tmp_path, temporary, monkeypatch):
     """Runs a command in an empty folder, with the environment's commands on the path."""
+    monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
 
@@ -32,7 +39,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_from_raw_files_to_the_table(translator_folder, no_network, run, tmp_path, promise):
+def test_from_raw_files_to_the_table(translator_folder, no_network, run, tmp_path, temporary, promise):
     """Three languages, one of them without spaces, and 37 rows to train on."""
     raw = tmp_path / "raw"
     counts = {"--train": 37, "--valid": 9, "--test": 13, "--parallel": 100}
@@ -84,6 +91,7 @@ def test_from_raw_files_to_the_table(translator_folder, no_network, run, tmp_pat
     assert again == table
     run("fairseq-musc", "export", checkpoint, "exported")
     assert (tmp_path / "exported" / "model.safetensors").exists()
+    assert list(temporary.iterdir()) == []
     assert no_network.reached_for() == []
     promise("no network", "the whole way, read to export, with every connection refused and written down", 1)
 

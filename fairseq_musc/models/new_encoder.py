@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fairseq_musc.errors import InputError
@@ -22,6 +23,9 @@ from fairseq_musc.progress import with_progress
 from fairseq_musc.safe_loading import NO_CODE
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+#: Characters that a vocabulary that is learned has at most; words are cut where they have others.
+MOST_CHARACTERS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,11 +117,20 @@ def learn_vocabulary(paths: Sequence[Path], size: int) -> list[str]:
 
     tokenizer = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
     texts = [text for path in paths for text in read_texts(path)]
+    # The trainer gives ids to characters in the order of a hash map, anew in every process, and takes the lower ids
+    # where pairs are as frequent as each other: unless it is told their order, no two vocabularies are the same.
+    alphabet, continued = characters(
+        word
+        for text in with_progress(texts, "texts", "count characters")
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+    )
     tokenizer.train_from_iterator(
         with_progress(texts, "texts", "learn word pieces"),
         vocab_size=size,
         min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS),
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{character}" for character in continued)],
         show_progress=False,
     )
     ids = tokenizer.get_vocab()
@@ -127,6 +140,19 @@ def learn_vocabulary(paths: Sequence[Path], size: int) -> list[str]:
             "give a larger size"
         )
     return sorted(ids, key=ids.__getitem__)
+
+
+def characters(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The characters of words, at most :data:`MOST_CHARACTERS` of the most frequent ones, and which of them stand
+    within a word; both sorted."""
+    anywhere: Counter[str] = Counter()
+    within: set[str] = set()
+    for word in words:
+        anywhere.update(word)
+        within.update(word[1:])
+    by_frequency = sorted(anywhere, key=lambda character: (-anywhere[character], character))
+    kept = sorted(by_frequency[:MOST_CHARACTERS])
+    return kept, [character for character in kept if character in within]
 
 
 def read_texts(path: Path) -> Iterator[str]:

@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate import release
 from fairseq_musc.translate.parallel import Pairs
 
-#: Sentences that SentencePiece looks at; more give the same pieces after more time.
+#: Sentences that SentencePiece looks at, which are chosen by lot; more give the same pieces after more time.
 SENTENCES_SEEN = 500_000
+
+
+def sentences_seen(pairs: Pairs) -> Iterator[str]:
+    """All sides of all files, or :data:`SENTENCES_SEEN` of them, the same ones every time.
+
+    SentencePiece can choose for itself, but draws from a generator of which the seed is another in every process.
+    """
+    sides = (side for rows in pairs.values() for row in rows for side in row)
+    number = 2 * sum(map(len, pairs.values()))
+    if number <= SENTENCES_SEEN:
+        return sides
+    seen = set(random.Random(0).sample(range(number), SENTENCES_SEEN))
+    return (side for place, side in enumerate(sides) if place in seen)
 
 
 def train_sentencepiece(pairs: Pairs, size: int, coverage: float, folder: Path) -> None:
@@ -30,13 +44,11 @@ def train_sentencepiece(pairs: Pairs, size: int, coverage: float, folder: Path) 
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=(side for rows in pairs.values() for row in rows for side in row),
+            sentence_iterator=sentences_seen(pairs),
             model_writer=model,
             vocab_size=size,
             hard_vocab_limit=False,  # text too small for the size gives fewer pieces instead of an error
             character_coverage=coverage,
-            input_sentence_size=SENTENCES_SEEN,
-            shuffle_input_sentence=True,
             num_threads=os.cpu_count() or 1,
             minloglevel=2,
         )
