@@ -24,7 +24,7 @@ fi
 data=$1 out=$2 size=$3
 case $size in
 tiny) jobs=${JOBS:-1} minutes=${MINUTES:-} ;;
-full) jobs=${JOBS:-$((($(nproc) + 2) / 3))} minutes=${MINUTES:-10} ;;
+full) jobs=${JOBS:-$((($(env -u OMP_NUM_THREADS nproc) + 2) / 3))} minutes=${MINUTES:-10} ;;
 *)
   echo "$0: SIZE is '$size'; it is tiny or full" >&2
   exit 2
