@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from fairseq_musc.translate.release import Translator
 
-#: Sentences that are encoded one by one. Given a list, SentencePiece starts a thread for each processor first, which takes
-#: a hundred times as long as to encode a sentence, and thousands of long sentences are cut by the length of
-#: this half and that.
+#: Sentences that are encoded one by one. Given a list, SentencePiece starts a thread for each processor first, which
+#: takes a hundred times as long as to encode a sentence, and thousands of long sentences are cut by the length of this
+#: half and that.
 FEW = 50
 
 
