@@ -16,8 +16,8 @@ environment: SETS (cls_books pawsx cls_music cls_dvd), TABLES (3 4 5), PARTS (fi
              it; MINUTES), ENCODER_SETS (of whose training text; SETS), LANGUAGES (of the translator),
              and those of results.sh (SEEDS, LRS, LAMS, EPOCHS, OPTIONS)
 writes OUTPUT/translator, OUTPUT/scores, OUTPUT/encoder, and OUTPUT/SET/results for every set; OUTPUT/log has a file for
-each step. Sets go side by side. Of several GPUs the translator and the encoder get one each, and so does each set for its
-translations; trainings are spread over all.
+each step. Sets go side by side. Of several GPUs the translator and the encoder get one each; translations and
+trainings are spread over all.
 USAGE
   exit 2
 fi
@@ -81,11 +81,11 @@ lane() { # N SET...: the grid of the first, and the tables of all; of several GP
   shift
   for set in "${@:2}"; do
     number=$((number + 1))
-    on_gpu "$number" step "$set-prepare" results prepare "$set" &
+    from_gpu "$number" step "$set-prepare" results prepare "$set" &
     others+=($!)
   done
   number=$((number + 1))
-  on_gpu "$number" step "$first-prepare" results prepare "$first" || return 1
+  from_gpu "$number" step "$first-prepare" results prepare "$first" || return 1
   if [[ " $tables " == *" 5 "* ]]; then
     from_gpu "$number" step "$first-grid" results grid "$first" || return 1
   else # the tables of one loss need no more than its own
@@ -113,8 +113,12 @@ tables() { # SET
       begun+=($!)
     done
   fi
+  if [[ " $tables " == *" 4 "* ]] && compgen -G "$out/$set/corpora/T_trn.*.json" >/dev/null; then
+    step "$set-4" results 4 "$set" &
+    begun+=($!)
+  fi
   for table in $tables; do
-    [ "$table" != 4 ] || compgen -G "$out/$set/corpora/T_trn.*.json" >/dev/null || continue
+    [ "$table" != 4 ] || continue
     step "$set-$table" results "$table" "$set" || failed=1
     if [ "$table" = 3 ]; then # what is made of Table 3 takes no card to speak of, so that the next table is trained beside
       (for part in $parts; do step "$set-$part" results "$part" "$set" || exit 1; done) &

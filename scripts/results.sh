@@ -19,7 +19,7 @@ usage: $0 PART SET RAW OUTPUT SIZE
 environment: ENCODER, TRANSLATOR (folders; of encoder_small.sh and m2m_small.sh), ROWS (of training data: "all", or e.g.
              "250 500 1000 all"), SEEDS (1 2 3 4 5), GRID_SEEDS (1 2), LRS, LAMS, JOBS (trainings at a time; 8),
              LOSSES (of the grid; all five of Table 5), EPOCHS, OPTIONS (further overrides of the recipe)
-writes OUTPUT/SET: corpora, data-bin*, grid, runs/ROWS, and results, which is what to read
+writes OUTPUT/SET: corpora, data-bin*, grid, runs/ROWS, runs/ROWS-original for Table 4, and results, which is what to read
 USAGE
   exit 2
 fi
@@ -84,23 +84,39 @@ data_of() { # the data-bin for a number of rows
   [ "$1" = all ] && echo "$out/data-bin" || echo "$out/data-bin-$1"
 }
 
+runs_for() { # ROWS [NUMBER]: where the runs of a table go; Table 4 shares none with 3 and 5, and may be made beside them
+  [ "${2:-}" = 4 ] && echo "$out/runs/$1-original" || echo "$out/runs/$1"
+}
+
 runs_of() { # RUN ROWS: the folders of a run's seeds
-  local seed
-  for seed in $seeds; do printf '%s ' "$out/runs/$2/$1_seed=$seed/predictions"; done
+  local seed folder=$out/runs/$2
+  [ "$1" = "${mt}_${1##*_}" ] || folder=$(runs_for "$2" 4)
+  for seed in $seeds; do printf '%s ' "$folder/$1_seed=$seed/predictions"; done
 }
 
 read_raw() {
   fairseq-musc read "${reading[@]}" --output "$out/corpora" ${limit[@]+"${limit[@]}"}
 }
 
+translate() { # the two ways from the original text, side by side if trainings may be
+  local ways=(translate) way at_once=()
+  if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then ways+=(back_translate); fi
+  for way in "${ways[@]}"; do
+    if [ "$jobs" -lt 5 ]; then
+      "$scripts/$way.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    else
+      on_gpu "${#at_once[@]}" "$scripts/$way.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}" &
+      at_once+=($!)
+    fi
+  done
+  all_of ${at_once[@]+"${at_once[@]}"}
+}
+
 prepare() {
   local count
   if [ ! -e "$out/corpora/.done" ]; then
     read_raw
-    "$scripts/translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
-    if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
-      "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
-    fi
+    translate
     touch "$out/corpora/.done"
   fi
   for count in $rows; do
@@ -149,8 +165,8 @@ table() { # NUMBER: the trainings for each number of rows, and one table of all
   for count in $rows; do
     # shellcheck disable=SC2086  # seeds are words
     fairseq-musc run-table --table "$1" "${recipe[@]}" --data "$(data_of "$count")" \
-        --output "$out/runs/$count" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
-    fairseq-musc report --table "$1" --predictions "$out/runs/$count" --output "$results/$count" --paper
+        --output "$(runs_for "$count" "$1")" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
+    fairseq-musc report --table "$1" --predictions "$(runs_for "$count" "$1")" --output "$results/$count" --paper
   done
 }
 
