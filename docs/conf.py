@@ -82,7 +82,8 @@ def take_from_elsewhere(app, docname, source):
         source[0] = source[0].replace("<!-- more -->", more if forgotten else "")
     if docname == "commands":
         source[0] = source[0].replace("<!-- verbs -->", "\n\n".join(map(help_of, VERBS)))
-    source[0] = re.sub(r"\]\((?:\.\./|docs/)?([\w.-]+)(#[\w-]*)?\)", link_on_the_site, source[0])
+    if "/" not in docname:  # pages in a folder name the others as the site does
+        source[0] = re.sub(r"\]\((?:\.\./|docs/)?([\w./-]+)(#[\w-]*)?\)", link_on_the_site, source[0])
 
 
 def link_on_the_site(found):
@@ -91,8 +92,9 @@ def link_on_the_site(found):
 
 
 def pages():
-    """The names of the pages in this folder."""
-    return [path.stem for path in HERE.glob("*.md")]
+    """The names of the pages in this folder, and in that of the results."""
+    found = [*HERE.glob("*.md"), *HERE.glob("results/*.md")]
+    return [path.relative_to(HERE).with_suffix("").as_posix() for path in found]
 
 
 def named_pages():

@@ -51,6 +51,7 @@ esac
 
 if [ -n "${PART:-}" ]; then
   stopping=(--stop-after "$PART")
+  [ "$PART" != 0 ] || stopping+=(--precision fp32) # the text may be prepared on a machine without a GPU
 elif [ -n "${MINUTES:-}" ]; then
   stopping=(--stop-after "$MINUTES" --finish)
 fi

@@ -18,8 +18,8 @@ usage: $0 PART SET RAW OUTPUT SIZE
   SIZE    tiny: a few rows, to see that the joints hold; full: all of them, on a GPU
 environment: ENCODER, TRANSLATOR (folders; of encoder_small.sh and m2m_small.sh), ROWS (of training data: "all", or e.g.
              "250 500 1000 all"), SEEDS (1 2 3 4 5), GRID_SEEDS (1 2), LRS, LAMS, JOBS (trainings at a time; 8),
-             EPOCHS, OPTIONS (further overrides of the recipe)
-writes OUTPUT/SET: corpora, data-bin*, grid, runs/ROWS, and results, which is what to read
+             LOSSES (of the grid; all five of Table 5), EPOCHS, OPTIONS (further overrides of the recipe)
+writes OUTPUT/SET: corpora, data-bin*, grid, runs/ROWS, runs/ROWS-original for Table 4, and results, which is what to read
 USAGE
   exit 2
 fi
@@ -75,6 +75,8 @@ read | prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
   ;;
 esac
 losses=(ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc)
+# shellcheck source=scripts/side_by_side.sh
+source "$scripts/side_by_side.sh"
 # shellcheck disable=SC2206  # options are words
 options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
 
@@ -82,23 +84,39 @@ data_of() { # the data-bin for a number of rows
   [ "$1" = all ] && echo "$out/data-bin" || echo "$out/data-bin-$1"
 }
 
+runs_for() { # ROWS [NUMBER]: where the runs of a table go; Table 4 shares none with 3 and 5, and may be made beside them
+  [ "${2:-}" = 4 ] && echo "$out/runs/$1-original" || echo "$out/runs/$1"
+}
+
 runs_of() { # RUN ROWS: the folders of a run's seeds
-  local seed
-  for seed in $seeds; do printf '%s ' "$out/runs/$2/$1_seed=$seed/predictions"; done
+  local seed folder=$out/runs/$2
+  [ "$1" = "${mt}_${1##*_}" ] || folder=$(runs_for "$2" 4)
+  for seed in $seeds; do printf '%s ' "$folder/$1_seed=$seed/predictions"; done
 }
 
 read_raw() {
   fairseq-musc read "${reading[@]}" --output "$out/corpora" ${limit[@]+"${limit[@]}"}
 }
 
+translate() { # the two ways from the original text, side by side if trainings may be
+  local ways=(translate) way at_once=()
+  if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then ways+=(back_translate); fi
+  for way in "${ways[@]}"; do
+    if [ "$jobs" -lt 5 ]; then
+      "$scripts/$way.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
+    else
+      on_gpu "${#at_once[@]}" "$scripts/$way.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}" &
+      at_once+=($!)
+    fi
+  done
+  all_of ${at_once[@]+"${at_once[@]}"}
+}
+
 prepare() {
   local count
   if [ ! -e "$out/corpora/.done" ]; then
     read_raw
-    "$scripts/translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
-    if compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
-      "$scripts/back_translate.sh" "$out/corpora" "$TRANSLATOR" "${decoding[@]}"
-    fi
+    translate
     touch "$out/corpora/.done"
   fi
   for count in $rows; do
@@ -112,38 +130,43 @@ search() { # TERMS JOBS: the grid of one loss; lambda is nothing to losses witho
   [[ $1 == *sc* ]] || axis=criterion.lam=0.5
   # shellcheck disable=SC2086  # numbers are words
   fairseq-musc grid "${recipe[@]}" --output "$out/grid/$1" --lr $lrs --seeds $grid_seeds --jobs "$2" \
-      --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$1"
+      --keep none $axis task.data="$(data_of "${rows##* }")" "${options[@]}" criterion.terms="$1" || return 1
   mkdir -p "$results"
   cp "$out/grid/$1/grid.md" "$results/grid-$1.md"
 }
 
-grid() { # the losses side by side if trainings may be: one by one, most would wait for the last of a few
-  local terms pids=() pid failed=0
-  for terms in "${losses[@]}"; do
+grid() { # TERMS...: the losses side by side if trainings may be: one by one, most would wait for the last of a few
+  local terms pids=() lambdas all=0 number=0
+  # shellcheck disable=SC2086  # numbers are words
+  lambdas=$(set -- $lams && echo $#)
+  for terms; do all=$((all + $(weight "$terms"))); done
+  for terms; do
     if [ "$jobs" -lt 5 ]; then
       search "$terms" "$jobs"
-    else
-      search "$terms" $(((jobs + 4) / 5)) &
-      pids+=($!)
+    else # each its share
+      from_gpu "$number" search "$terms" $(((jobs * $(weight "$terms") + all - 1) / all)) &
+      pids+=($!) number=$((number + (jobs * $(weight "$terms") + all - 1) / all))
     fi
   done
-  for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" || failed=$?; done
-  return "$failed"
+  all_of ${pids[@]+"${pids[@]}"}
 }
 
-picked() { # whether the grid of every loss has come to its end; side by side, any of them may be the last
+weight() { [[ $1 == *sc* ]] && echo "$lambdas" || echo 1; } # of a loss, by how many trainings its grid has
+
+picked() { # TERMS...: whether their grids have come to their end; side by side, any of them may be the last
   local terms
-  for terms in "${losses[@]}"; do [ -e "$out/grid/$terms/best.yaml" ] || return 1; done
+  for terms; do [ -e "$out/grid/$terms/best.yaml" ] || return 1; done
 }
 
 table() { # NUMBER: the trainings for each number of rows, and one table of all
-  local count
-  picked || grid
+  local count needed=(ce)
+  [ "$1" != 5 ] || needed=("${losses[@]}")
+  picked "${needed[@]}" || grid "${needed[@]}"
   for count in $rows; do
     # shellcheck disable=SC2086  # seeds are words
     fairseq-musc run-table --table "$1" "${recipe[@]}" --data "$(data_of "$count")" \
-        --output "$out/runs/$count" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
-    fairseq-musc report --table "$1" --predictions "$out/runs/$count" --output "$results/$count" --paper
+        --output "$(runs_for "$count" "$1")" --seeds $seeds --jobs "$jobs" --hyperparameters "$out/grid" "${options[@]}"
+    fairseq-musc report --table "$1" --predictions "$(runs_for "$count" "$1")" --output "$results/$count" --paper
   done
 }
 
@@ -155,18 +178,36 @@ compare() { # NAME ROWS FIRST SECOND CORPORA...: paired by seed, with its interv
       --output "$results/$count/$name"
 }
 
+calibration() { # SEED
+  local folder=$out/runs/$rows/${mt}_ce_seed=$1/predictions ending
+  fairseq-musc calibrate --predictions "$folder" || return 1
+  for ending in md tsv; do cp "$folder/calibration.$ending" "$results/calibration-seed=$1.$ending"; done
+}
+
+weights() { # SEED
+  local run=$out/runs/$rows/${mt}_ce_seed=$1
+  fairseq-musc predict --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$(data_of "$rows")" \
+      --predictions "$run/predictions" --corpora T_val S_val_MT ${probe[@]+"${probe[@]}"} || return 1
+  fairseq-musc ensemble --predictions "$run/predictions" --weight validation
+}
+
+pids=()
 mt=S_trn+T_trn_MT bt=S_trn+T_trn_BT original=S_trn+T_trn
 [ "$part" = read ] || prepare
 case $part in
 read) read_raw ;;
 prepare) ;;
-grid) grid ;;
+grid)
+  # shellcheck disable=SC2086  # losses are words
+  grid ${LOSSES:-"${losses[@]}"}
+  ;;
 3)
   table 3
   for count in $rows; do
-    compare ens-t_tst "$count" ${mt}_ce ${mt}_ce Ens T_tst
-    compare ens-s_tst_mt "$count" ${mt}_ce ${mt}_ce Ens S_tst_MT
+    compare ens-t_tst "$count" ${mt}_ce ${mt}_ce Ens T_tst & pids+=($!)
+    compare ens-s_tst_mt "$count" ${mt}_ce ${mt}_ce Ens S_tst_MT & pids+=($!)
   done
+  all_of "${pids[@]}"
   ;;
 4)
   if ! compgen -G "$out/corpora/T_trn.*.json" >/dev/null; then
@@ -175,21 +216,25 @@ grid) grid ;;
   fi
   table 4
   for count in $rows; do
-    compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT
-    compare bt-original-on-t_tst "$count" ${bt}_ce ${original}_ce T_tst
+    compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT & pids+=($!)
+    compare bt-original-on-t_tst "$count" ${bt}_ce ${original}_ce T_tst & pids+=($!)
   done
+  all_of "${pids[@]}"
   ;;
 5)
   table 5
   for count in $rows; do
     for terms in "${losses[@]:1}"; do
-      compare "$terms-ce" "$count" "${mt}_$terms" ${mt}_ce Ens
+      compare "$terms-ce" "$count" "${mt}_$terms" ${mt}_ce Ens & pids+=($!)
     done
   done
+  all_of "${pids[@]}"
   ;;
 figure | probe | calibration | weights)
   rows=${rows##* }
-  table 3
+  there=$results/$rows/table3.md
+  for seed in $seeds; do [ -e "$out/runs/$rows/${mt}_ce_seed=$seed/done.json" ] || there=; done
+  [ -e "$there" ] || table 3 # another table of the same runs may be at work
   mkdir -p "$results"
   ;;&
 figure) fairseq-musc figure --predictions "$out/runs/$rows/${mt}_ce_seed=${seeds%% *}/predictions" --output "$results" ;;
@@ -199,19 +244,12 @@ probe)
       --output "$results/probe"
   ;;
 calibration)
-  for seed in $seeds; do
-    folder=$out/runs/$rows/${mt}_ce_seed=$seed/predictions
-    fairseq-musc calibrate --predictions "$folder"
-    for ending in md tsv; do cp "$folder/calibration.$ending" "$results/calibration-seed=$seed.$ending"; done
-  done
+  for seed in $seeds; do calibration "$seed" & pids+=($!); done
+  all_of "${pids[@]}"
   ;;
 weights)
-  for seed in $seeds; do
-    run=$out/runs/$rows/${mt}_ce_seed=$seed
-    fairseq-musc predict --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$(data_of "$rows")" \
-        --predictions "$run/predictions" --corpora T_val S_val_MT ${probe[@]+"${probe[@]}"}
-    fairseq-musc ensemble --predictions "$run/predictions" --weight validation
-  done | tee "$results/weights.txt"
+  for seed in $seeds; do weights "$seed" >"$results/weights-seed=$seed.txt" & pids+=($!); done
+  all_of "${pids[@]}"
   compare weights-half "$rows" ${mt}_ce ${mt}_ce Ens_w Ens
   ;;
 esac

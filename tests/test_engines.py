@@ -27,6 +27,8 @@ from fairseq_musc.translate.engine import (
     open_engine,
 )
 from fairseq_musc.translate.engines.ctranslate2 import allow_avx512
+from fairseq_musc.translate.engines.pieces import FEW, Pieces
+from fairseq_musc.translate.release import open_translator
 
 pytest_plugins = ["translator_fixture"]
 
@@ -53,6 +55,15 @@ def folders(translator_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAIRSEQ_MUSC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield {"fairseq": translator_folder, "ctranslate2": translator_folder, "easynmt": folder}
+
+
+def test_pieces_are_the_same_of_a_few_sentences_and_of_many(translator_folder):
+    pieces = Pieces(open_translator(translator_folder))
+    many = [*SET, ""] * (FEW // len(SET) + 2)
+    assert len(many) > FEW
+    assert pieces.encode(many) == [pieces.encode([sentence])[0] for sentence in many]
+    assert pieces.encode(many)[:FEW] == pieces.encode(many[:FEW])
+    assert pieces.lengths([]) == []
 
 
 def hypotheses_by(name, folder, decoding, device=CPU, direction=("en", "de"), texts=SET):

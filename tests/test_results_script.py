@@ -104,7 +104,7 @@ def test_all_results_from_nothing_which_go_on_where_they_were(tmp_path):
     for which in ("cls_books", "cls_music"):
         results = tmp_path / which / "results"
         assert EVERY_TABLE | {"table4.md", "weights-half.md"} < names(results / "all", "*.md")
-        assert {"figure1.png", "probe.md", "calibration-seed=1.md", "weights.txt"} < names(results)
+        assert {"figure1.png", "probe.md", "calibration-seed=1.md", "weights-seed=1.txt"} < names(results)
 
 
 @pytest.mark.long
@@ -122,7 +122,7 @@ def test_every_part_on_reviews_with_two_numbers_of_rows(tmp_path, encoder):
             {"weights-half.md"} if rows == "all" else set()
         )
     check_other_parts(results)
-    assert "Ens_w.de" in (results / "weights.txt").read_text(encoding="utf-8")
+    assert "Ens_w.de" in (results / "weights-seed=1.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.long
@@ -138,7 +138,7 @@ def test_every_part_on_pairs_of_sentences(tmp_path, encoder):
     assert all(f"| {language} " in table for language in ("EN", "DE", "ES", "FR", "JA", "KO", "ZH"))
     assert names(results / "all", "*.md") == EVERY_TABLE | {"weights-half.md"}
     check_other_parts(results)
-    assert "Ens_w.ko" in (results / "weights.txt").read_text(encoding="utf-8")
+    assert "Ens_w.ko" in (results / "weights-seed=1.txt").read_text(encoding="utf-8")
 
 
 def check_other_parts(results):
@@ -147,6 +147,6 @@ def check_other_parts(results):
         *(f"grid-{terms}.md" for terms in LOSSES),
         *(f"figure1.{ending}" for ending in ("png", "svg", "tsv")),
         *(f"{name}.{ending}" for name in ("probe", "calibration-seed=1") for ending in ("md", "tsv")),
-        "weights.txt",
+        "weights-seed=1.txt",
     }
     assert all(path.stat().st_size for path in results.iterdir())

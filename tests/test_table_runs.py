@@ -205,6 +205,24 @@ def test_table_3_is_trained_predicted_averaged_and_reported_and_nothing_is_done_
 
 
 @pytest.mark.long
+def test_runs_are_predicted_side_by_side_as_one_by_one(world, tmp_path):
+    output = tmp_path / "runs"
+    command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]
+    command += ["--seeds", "1", "2", *SMALL, f"model.pretrained={world.encoder}", "--table", "3"]
+
+    def predictions():
+        return {path: path.read_bytes() for path in output.glob("*/predictions/*")}
+
+    assert main([*command, "--jobs", "2"]) == 0
+    side_by_side = predictions()
+    assert len({path.parent for path in side_by_side}) == 2
+    for folder in output.glob("*/predictions"):
+        shutil.rmtree(folder)
+    assert main([*command, "--jobs", "1"]) == 0
+    assert predictions() == side_by_side
+
+
+@pytest.mark.long
 def test_tables_2_and_4_are_trained_on_data_that_is_not_paired(world, tmp_path):
     output = tmp_path / "runs"
     command = ["run-table", "--config-name", "musc_pawsx", "--data", str(world.data), "--output", str(output)]

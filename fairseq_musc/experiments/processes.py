@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,17 +183,19 @@ def _start(cell: Cell, place: int, environment: dict[str, str]) -> Training:
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them with all that they started
-            preexec_fn=_ends_with_parent(),
+            preexec_fn=end_with_parent,
         )
     return Training(cell, process, place, time.time())
 
 
-def _ends_with_parent() -> Callable[[], Any] | None:
-    """What a child calls so that Linux ends it when this process is killed outright; None elsewhere."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def end_with_parent() -> None:
+    """Lets Linux end this process when the one that has started it is killed outright; nothing elsewhere."""
+    if _prctl is not None:
+        _prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+#: Looked up before a fork, after which little is safe.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def _end(running: Sequence[Training], told: Sequence[int]) -> None:

@@ -17,7 +17,11 @@ data-bin that was made with its tokenizer; without them it is left out.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +34,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.experiments.cells import Cell, TrainingRecipe, check_settings, parse_overrides, result_of
 from fairseq_musc.experiments.grid import SEED, add_training_arguments, of, overrides_apart
 from fairseq_musc.experiments.hyperparameters import origin, tuned
-from fairseq_musc.experiments.processes import environments, held_alone, train_cells
+from fairseq_musc.experiments.processes import end_with_parent, environments, held_alone, train_cells
 
 
 class Trained(NamedTuple):
@@ -147,9 +151,9 @@ def run(arguments: argparse.Namespace) -> None:
         settings = cells[0].settings
         cpu = bool(settings.get("common.cpu"))
         gpus = settings.get("distributed_training.distributed_world_size") or 1
-        failed = train_cells(cells, environments(arguments.jobs, cpu, gpus), keep="best")
-        for done in (run for run in runs if run.cell.name not in failed):
-            predict(done, cpu)
+        places = environments(arguments.jobs, cpu, gpus)
+        failed = train_cells(cells, places, keep="best")
+        predict_all([run for run in runs if run.cell.name not in failed], places, cpu)
         if failed:
             names = ", ".join(failed)
             print(f"{len(failed)} of {len(cells)} trainings failed: {names}; the same command tries them again")
@@ -255,14 +259,37 @@ def size_of(data: Path) -> tuple[str, int]:
     return dataset, read_about(data, "S_trn", SOURCE_LANGUAGE)["rows"] if there else 0
 
 
-def predict(run: Run, cpu: bool) -> None:
+def predict_all(runs: Sequence[Run], places: Sequence[dict[str, str]], cpu: bool) -> None:
+    """Predicts for all of these runs what is not predicted yet, ``len(places)`` of them side by side."""
+    arguments = [(run.cell.best_checkpoint, run.data, run.predictions, run.inference, cpu) for run in runs]
+    few = len(places) == 1 or sum(not run.predictions.is_dir() for run in runs) < 2
+    if few:  # a process takes as long to start as to predict
+        for of_run in arguments:
+            predict(*of_run)
+        return
+    processes = multiprocessing.get_context("spawn")
+    free = processes.SimpleQueue()
+    for place in places:
+        free.put(place)
+    with ProcessPoolExecutor(min(len(places), len(runs)), processes, take_place, (free,)) as pool:
+        for predicted in [pool.submit(predict, *of_run) for of_run in arguments]:
+            predicted.result()
+
+
+def take_place(free: SimpleQueue[dict[str, str]]) -> None:
+    """Gives this process the next of the environments, and an end with the process that has started it."""
+    end_with_parent()
+    os.environ.update(free.get())
+
+
+def predict(checkpoint: Path, data: Path, predictions: Path, inference: Sequence[str], cpu: bool) -> None:
     """Predicts the corpora of a run with its best checkpoint and averages them; tables that are there are kept."""
-    options = ["--predictions", str(run.predictions)]
-    model = ["--checkpoint", str(run.cell.best_checkpoint), "--data", str(run.data), *(["--cpu"] if cpu else [])]
-    verb("predict", *model, *options, "--corpora", *run.inference)
-    if "T_tst" not in run.inference:  # English is not translated: its column is that of T_tst
+    options = ["--predictions", str(predictions)]
+    model = ["--checkpoint", str(checkpoint), "--data", str(data), *(["--cpu"] if cpu else [])]
+    verb("predict", *model, *options, "--corpora", *inference)
+    if "T_tst" not in inference:  # English is not translated: its column is that of T_tst
         verb("predict", *model, *options, "--corpora", "T_tst", "--languages", SOURCE_LANGUAGE)
-    if run.inference == BOTH:
+    if tuple(inference) == BOTH:
         verb("ensemble", *options)
 
 

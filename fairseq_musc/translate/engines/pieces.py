@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from fairseq_musc.translate.release import Translator
 
+#: Sentences that are encoded one by one. Given a list, SentencePiece starts a thread for each processor first, which
+#: takes a hundred times as long as to encode a sentence, and thousands of long sentences are cut by the length of this
+#: half and that.
+FEW = 50
+
 
 def language_token(language: str) -> str:
     """What stands before a sentence, on either side, to name its language."""
@@ -22,6 +27,8 @@ class Pieces:
 
     def encode(self, sentences: Sequence[str]) -> list[list[str]]:
         """The pieces of each sentence; a character that the model does not know is a piece, too."""
+        if len(sentences) <= FEW:
+            return [self._spm.encode(sentence, out_type=str) for sentence in sentences]
         encoded: list[list[str]] = self._spm.encode(list(sentences), out_type=str)
         return encoded
 
