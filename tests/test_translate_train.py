@@ -173,6 +173,20 @@ def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def told_to_stop(arguments, number):
+    """Sends a signal to a training behind its first validation; returns its exit status and what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    said = ""
+    while "perplexity of held-out" not in said:
+        said += process.stderr.readline()
+        assert process.poll() is None, said
+    process.send_signal(number)
+    said += process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
 def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     """A real process and a real SIGKILL; then one that its clock stops; then the end for good."""
     write_parallel(tmp_path / "parallel", 60)
@@ -196,31 +210,16 @@ def test_a_training_that_was_killed_goes_on_where_it_was(tmp_path, capsys, monke
     (work / ".prepared.1.partial").mkdir()  # what a kill in an earlier step would have left
     reached = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
 
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    said = ""
-    while "perplexity of held-out" not in said:
-        said += process.stderr.readline()
-        assert process.poll() is None, said
-    process.send_signal(signal.SIGINT)
-    said += process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    status, said = told_to_stop(arguments, signal.SIGINT)
+    assert status == 130
     assert "stopping behind this update, with a checkpoint" in said
     assert "train-translator: stopped" in said.splitlines()[-1]
     before = max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
     assert before > reached
 
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "fairseq_musc.cli", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    said = ""
-    while "perplexity of held-out" not in said:
-        said += process.stderr.readline()
-        assert process.poll() is None, said
-    process.send_signal(signal.SIGTERM)
-    assert "stopping behind this update, with a checkpoint" in process.communicate(timeout=60)[1]
-    assert process.returncode == 143
+    status, said = told_to_stop(arguments, signal.SIGTERM)
+    assert status == 143
+    assert "stopping behind this update, with a checkpoint" in said
     reached, before = before, max(updates_of(path) for path in checkpoints_in(work / "checkpoints"))
     assert before > reached
 
