@@ -17,6 +17,11 @@ NOWHERE = -1
 DIGEST = 16
 
 
+def digest_of(text: str) -> bytes:
+    """What stands for a text where too many are compared to be held, :data:`DIGEST` bytes."""
+    return blake2b(text.encode(), digest_size=DIGEST).digest()
+
+
 class Keys:
     """By what rows are matched, in order: a digest of each key, 16 bytes a row."""
 
@@ -27,7 +32,7 @@ class Keys:
 
     def append(self, key: str) -> None:
         """Puts one behind the others."""
-        self._digests += blake2b(key.encode(), digest_size=DIGEST).digest()
+        self._digests += digest_of(key)
 
     @property
     def array(self) -> NDArray[np.bytes_]:

@@ -11,9 +11,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from itertools import islice
 
+from fairseq_musc.data.align import digest_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.translate.chunks import Chunk, chunk_of
 from fairseq_musc.translate.engine import Hypothesis
@@ -63,7 +63,7 @@ class Sentences:
                 number = self._number(sentence)
                 if number is None:
                     number = self._count
-                    row = (number, _digest(sentence), sentence)
+                    row = (number, digest_of(sentence), sentence)
                     self._database.execute("INSERT INTO sentences VALUES (?, ?, ?)", row)
                     self._count += 1
                 numbers.append(number)
@@ -135,7 +135,8 @@ class Sentences:
         )
 
     def _number(self, sentence: str) -> int | None:
-        found = self._database.execute("SELECT number FROM sentences WHERE digest = ?", (_digest(sentence),)).fetchone()
+        digest = digest_of(sentence)
+        found = self._database.execute("SELECT number FROM sentences WHERE digest = ?", (digest,)).fetchone()
         return None if found is None else found[0]
 
     @contextmanager
@@ -147,11 +148,6 @@ class Sentences:
         finally:
             if self._database.in_transaction:  # a full disk has ended it
                 self._database.execute("COMMIT")
-
-
-def _digest(sentence: str) -> bytes:
-    """Of 16 bytes: two of a billion sentences share one with a probability of 1e-21."""
-    return blake2b(sentence.encode(), digest_size=16).digest()
 
 
 def _hypotheses(text: str) -> list[Hypothesis]:
