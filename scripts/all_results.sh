@@ -14,6 +14,7 @@ environment: SETS (cls_books pawsx cls_music cls_dvd), TABLES (3 4 5), PARTS (fi
              JOBS (trainings at a time of each set; full: a third of the processors),
              MINUTES (of training of the translator; full: 10), ENCODER_MINUTES (of the encoder, which is trained beside
              it; MINUTES), ENCODER_SETS (of whose training text; SETS), LANGUAGES (of the translator),
+             TRANSLATOR_OPTIONS, ENCODER_OPTIONS (of train-translator and pretrain-encoder),
              and those of results.sh (SEEDS, LRS, LAMS, EPOCHS, OPTIONS)
 writes OUTPUT/translator, OUTPUT/scores, OUTPUT/encoder, and OUTPUT/SET/results for every set; OUTPUT/log has a file for
 each step. Sets go side by side. Of several GPUs the translator and the encoder get one each; translations and
@@ -68,7 +69,7 @@ encoder() { # from the training text of the sets, and of the parallel text
 }
 
 translator() { # TEXTS: what it is scored on
-  MINUTES=$minutes OPTIONS='' "$scripts/m2m_small.sh" "$data/parallel" "$1" "$out" "$size"
+  MINUTES=$minutes OPTIONS=${TRANSLATOR_OPTIONS:-} "$scripts/m2m_small.sh" "$data/parallel" "$1" "$out" "$size"
 }
 
 results() { # PART SET [ROWS]
