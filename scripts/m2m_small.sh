@@ -12,7 +12,7 @@ usage: $0 PARALLEL TEXTS OUTPUT SIZE
 writes OUTPUT/translator and OUTPUT/scores
 environment: LANGUAGES (en de fr es ja zh ru it), MINUTES (of training, at the end of which the translator is made of
              what there is; full: 25), PART (minutes after which this command stops with status 3, to be given again),
-             WORKERS (processes that make batches; full: 4), OPTIONS (further ones of train-translator; the last counts)
+             WORKERS (processes that make batches; full: 8), OPTIONS (further ones of train-translator; the last counts)
 USAGE
   exit 2
 fi
@@ -38,8 +38,8 @@ full)
   # Python around it at work; the learning rate is that of small batches times the square root of their ratio.
   MINUTES=${MINUTES:-25}
   translator=(--vocabulary 16000 --dim 384 --ffn-dim 1536 --heads 6 --encoder-layers 6 --decoder-layers 3
-    --dropout 0.15 --label-smoothing 0.1 --updates 100000 --warmup 1000 --lr 0.0018 --max-tokens 32000
-    --longest-trained 128 --held-out 100 --save-every 500 --average 5 --num-workers "${WORKERS:-4}")
+    --dropout 0.2 --label-smoothing 0.1 --updates 100000 --warmup 600 --lr 0.003 --max-tokens 96000
+    --longest-trained 128 --held-out 100 --save-every 400 --average 5 --num-workers "${WORKERS:-8}")
   training=(--beam 1 --max-len-a 1.5 --max-len-b 20 --batch-tokens 60000 --precision fp16)
   scoring=(--beam 4 --max-len-a 1.5 --max-len-b 20 --batch-tokens 30000 --precision fp16)
   ;;

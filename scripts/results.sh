@@ -170,7 +170,12 @@ table() { # NUMBER: the trainings for each number of rows, and one table of all
   done
 }
 
-compare() { # NAME ROWS FIRST SECOND CORPORA...: paired by seed, with its interval
+translated() { # the languages of the original training text
+  local file
+  for file in "$out"/corpora/T_trn.*.json; do basename "$file" .json | cut -d. -f2; done
+}
+
+compare() { # NAME ROWS FIRST SECOND CORPORA... [OPTION...]: paired by seed, with its interval
   local name=$1 count=$2 first=$3 second=$4
   shift 4
   # shellcheck disable=SC2046  # folders are words
@@ -218,6 +223,13 @@ grid)
   for count in $rows; do
     compare bt-original-on-s_tst_mt "$count" ${bt}_ce ${original}_ce S_tst_MT & pids+=($!)
     compare bt-original-on-t_tst "$count" ${bt}_ce ${original}_ce T_tst & pids+=($!)
+    # What is read in English is the same text for both: without its column the difference is that of translated text.
+    # shellcheck disable=SC2046  # languages are words
+    compare bt-original-on-s_tst_mt-translated "$count" ${bt}_ce ${original}_ce S_tst_MT --languages $(translated) &
+    pids+=($!)
+    # shellcheck disable=SC2046
+    compare bt-original-on-t_tst-translated "$count" ${bt}_ce ${original}_ce T_tst --languages $(translated) &
+    pids+=($!)
   done
   all_of "${pids[@]}"
   ;;
