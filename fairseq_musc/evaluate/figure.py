@@ -156,8 +156,8 @@ def draw(panels: Mapping[str, Points], signature: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    columns = min(len(panels), PANELS_IN_A_ROW)
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // PANELS_IN_A_ROW)
+    columns = -(-len(panels) // rows)
     width = max(2.6 * columns + 0.5, 4.4)
     legend_columns = 1 if columns == 1 else 2
     small_print = [part for line in signature for part in textwrap.wrap(line, int(22 * width), subsequent_indent="  ")]
