@@ -7,8 +7,10 @@ Every process takes the recipe's whole batch (6 languages, 32 pairs each), so k 
 *local* and *gathered* are the two views that L_sc and L_musc can have of them: the rows of the own process
 (``criterion.gather=false``), or those of all, with gradients. The time is that between the log's lines of the first and
 of the last update that is counted, with loading, optimizer, all-reduce and logging, without validation. *efficiency* is
-the pairs/s of k processes over k times those of one. Makes its data in FOLDER/world (once), and writes
-FOLDER/processes.json and FOLDER/processes.md; the log of each run lies beside them.
+the pairs/s of k processes over k times those of one. *all-reduce* is that of as many bytes as the gradients have, with
+nothing beside it: what an update of k processes takes longer at least, unless it goes on during the backward pass.
+Makes its data in FOLDER/world (once), and writes FOLDER/processes.json and FOLDER/processes.md; the log of each run
+lies beside them.
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ import datetime
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from made_up import MBERT, TINY
 from training import BATCH_OF, languages, make_world, say
 
@@ -43,6 +49,8 @@ class Result:
     milliseconds: float = 0.0
     """An update."""
     efficiency: float = 0.0
+    all_reduce: float = 0.0
+    """Milliseconds."""
     error: str = ""
 
 
@@ -67,10 +75,12 @@ def main() -> None:
     updates = 6 if arguments.tiny else arguments.updates
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     signature = {"device": device, "torch": torch.__version__, "pairs_of_each": BATCH_OF[arguments.tiny]}
+    gradients = numbers_of(world / "encoder")
     results: list[Result] = []
     for count in arguments.processes:
+        alone_in_network = time_all_reduce(count, gradients, arguments.tiny) if count > 1 else 0.0
         for view in ("local",) if count == 1 else ("local", "gathered"):
-            result = Result(count, view)
+            result = Result(count, view, all_reduce=alone_in_network)
             time_processes(result, world, output, updates, arguments)
             alone = next((r.pairs_per_second for r in results if r.processes == 1), result.pairs_per_second)
             result.efficiency = result.pairs_per_second / (count * alone) if alone else 0.0
@@ -80,14 +90,13 @@ def main() -> None:
     lines = [
         f"{device}, torch {torch.__version__}",
         "",
-        "| processes | losses | pairs/s | ms/update | efficiency |",
-        "|--:|:--|--:|--:|--:|",
+        "| processes | losses | pairs/s | ms/update | efficiency | all-reduce, ms |",
+        "|--:|:--|--:|--:|--:|--:|",
     ]
-    lines += [
-        f"| {r.processes} | {r.view} | "
-        + (r.error + " | | |" if r.error else f"{r.pairs_per_second:.0f} | {r.milliseconds:.1f} | {r.efficiency:.2f} |")
-        for r in results
-    ]
+    for r in results:
+        measured = f"{r.pairs_per_second:.0f} | {r.milliseconds:.1f} | {r.efficiency:.2f}"
+        all_reduce = f"{r.all_reduce:.1f}" if r.processes > 1 else "–"
+        lines.append(f"| {r.processes} | {r.view} | {f'{r.error} | |' if r.error else measured} | {all_reduce} |")
     with written_whole(output / "processes.md") as stream:
         stream.write("\n".join(lines) + "\n")
     print("\n" + "\n".join(lines) + "\n")
@@ -144,6 +153,46 @@ def time_processes(result: Result, world: Path, output: Path, updates: int, argu
     result.milliseconds = 1000 * seconds / (last - first)
     pairs = BATCH_OF[arguments.tiny] * languages(arguments.tiny) * result.processes
     result.pairs_per_second = pairs * (last - first) / seconds
+
+
+def numbers_of(encoder: Path) -> int:
+    """How many numbers the parameters of an encoder's folder are."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in encoder.glob("*.safetensors"):
+        with safe_open(path, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
+                count += torch.Size(tensors.get_slice(name).get_shape()).numel()
+    return count
+
+
+def time_all_reduce(processes: int, numbers: int, tiny: bool) -> float:
+    """Milliseconds of an all-reduce of so many float32 over so many processes, by NCCL where there are GPUs."""
+    on_gpu = torch.cuda.is_available() and not tiny
+    with tempfile.TemporaryDirectory() as folder:
+        rendezvous = f"file://{folder}/rendezvous"
+        answer = Path(folder, "milliseconds")
+        torch.multiprocessing.spawn(_all_reduce, (processes, numbers, on_gpu, rendezvous, answer), nprocs=processes)
+        return float(answer.read_text(encoding="utf-8"))
+
+
+def _all_reduce(rank: int, processes: int, numbers: int, on_gpu: bool, rendezvous: str, answer: Path) -> None:
+    if on_gpu:
+        torch.cuda.set_device(rank)
+    dist.init_process_group("nccl" if on_gpu else "gloo", rendezvous, rank=rank, world_size=processes)
+    gradients = torch.zeros(numbers, device="cuda" if on_gpu else "cpu")
+    taken = []
+    for _ in range(8):
+        dist.barrier()
+        begun = time.perf_counter()
+        dist.all_reduce(gradients)
+        if on_gpu:
+            torch.cuda.synchronize()
+        taken.append(1000 * (time.perf_counter() - begun))
+    if rank == 0:
+        answer.write_text(str(statistics.median(taken[3:])), encoding="utf-8")
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ def test_scaling(tmp_path):
 def test_processes(tmp_path):
     results, told = run("processes", tmp_path, "--processes", "1", "2")
     assert [(r["processes"], r["view"]) for r in results] == [(1, "local"), (2, "local"), (2, "gathered")]
+    assert [r["all_reduce"] > 0 for r in results] == [False, True, True]
     assert not any(r["error"] for r in results)
     pairs = [r["pairs_per_second"] for r in results]
     assert [r["efficiency"] for r in results] == pytest.approx([1, pairs[1] / pairs[0] / 2, pairs[2] / pairs[0] / 2])
