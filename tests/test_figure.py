@@ -11,6 +11,7 @@ from made_up_runs import write_run
 from test_ensemble import table
 
 from fairseq_musc.cli import main
+from fairseq_musc.evaluate.figure import Points, draw
 from fairseq_musc.evaluate.table import read_predictions, write_predictions
 
 COLOURS = ["blue", "red", "orange", "green"]
@@ -104,6 +105,15 @@ def test_the_png_is_whole_and_large_enough(drawn):
     assert data.startswith(b"\x89PNG\r\n\x1a\n") and data.endswith(b"IEND\xaeB`\x82")
     width, height = struct.unpack(">II", data[16:24])
     assert width > 1500 and height > 700
+
+
+@pytest.mark.parametrize(("languages", "in_rows"), [(3, [4]), (4, [3, 2]), (6, [4, 3]), (7, [4, 4]), (8, [3, 3, 3])])
+def test_rows_of_panels_are_about_as_long(languages, in_rows):
+    """One panel more than languages: that of all of them."""
+    one = Points(*np.full((2, 3), 0.5), *np.full((2, 3), True))
+    drawn = draw({f"l{place}": one for place in range(languages + 1)}, ["signature"])
+    heights = [round(axes.get_position().y0, 3) for axes in drawn.axes]
+    assert [heights.count(height) for height in sorted(set(heights), reverse=True)] == in_rows
 
 
 def test_the_same_tables_give_the_same_bytes(drawn, tmp_path, monkeypatch):
