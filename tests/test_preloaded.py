@@ -276,21 +276,11 @@ def alive(pid):
 
 @pytest.fixture
 def grid(world, tmp_path):
-    """A grid of four cells, two side by side, and all its processes once both train."""
+    """Starts a grid of four cells, two side by side; returns it, and all its processes once both train."""
     started = []
 
-    def start(*wrapper):
-        command = [
-            *wrapper,
-            PROGRAM,
-            "grid",
-            "--config-name",
-            "musc_pawsx",
-            "--output",
-            tmp_path / "grid",
-            "--lr",
-            "1e-3",
-        ]
+    def start(until_they_train=True):
+        command = [PROGRAM, "grid", "--config-name", "musc_pawsx", "--output", tmp_path / "grid", "--lr", "1e-3"]
         command += ["--lam", "0.5", "0.9", "--seeds", "1", "2", "--jobs", "2", f"task.data={world.data}"]
         command += [f"model.pretrained={world.encoder}", "common.cpu=true", "dataset.batch_size=8"]
         command += ["dataset.num_workers=1", "optimization.max_epoch=400"]
@@ -299,17 +289,14 @@ def grid(world, tmp_path):
         into["env"] = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
         running = subprocess.Popen(list(map(str, command)), cwd=tmp_path, start_new_session=True, **into)
         started.append(running)
-        logs = tmp_path / "grid"
 
         def training():
             assert running.poll() is None
-            texts = [path.read_text() for path in logs.glob("*/train.log")]
+            texts = [path.read_text() for path in (tmp_path / "grid").glob("*/train.log")]
             return sum("begin training epoch 2" in text for text in texts) == 2
 
-        until(training)
-        below = descendants(running.pid)
-        assert len(below) >= 5  # the server, two trainings, and what loads their batches
-        return running, below
+        until(training if until_they_train else lambda: descendants(running.pid))
+        return running, descendants(running.pid)
 
     yield start
     for running in started:
@@ -321,6 +308,7 @@ def grid(world, tmp_path):
 @pytest.mark.parametrize("how", ["killed outright", "Ctrl-C", "Ctrl-C twice", "SIGTERM", "SIGHUP"])
 def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tmp_path):
     running, below = grid()
+    assert len(below) >= 5  # the server, two trainings, and what loads their batches
     if how == "killed outright":
         running.kill()
     elif how.startswith("Ctrl-C"):
@@ -338,3 +326,13 @@ def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tm
         logs = [path.read_text() for path in (tmp_path / "grid").glob("*/train.log")]
         assert all(re.search(r"stopped behind update \d+, saved in", log) for log in logs)
         until(lambda: not list((tmp_path / "tmp").iterdir()), seconds=5)
+
+
+def test_a_grid_that_is_stopped_while_its_server_imports_ends_at_once(grid, tmp_path):
+    running, below = grid(until_they_train=False)
+    [server] = below
+    os.killpg(running.pid, signal.SIGINT)
+    said = running.communicate(timeout=20)[1]
+    assert running.returncode == 130 and "the same command goes on from here" in said
+    assert not alive(server)
+    assert not list((tmp_path / "grid").glob("*/train.log"))
