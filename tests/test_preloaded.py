@@ -321,11 +321,11 @@ def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tm
     said = running.communicate(timeout=60)[1]
     number = {"killed outright": -9, "SIGTERM": 143, "SIGHUP": 129}.get(how, 130)
     assert running.returncode == number, said
-    until(lambda: not any(map(alive, below)), seconds=20 if how == "killed outright" else 2)
+    until(lambda: not any(map(alive, below)), seconds=20 if how == "killed outright" else 10)
     if how != "Ctrl-C twice":  # which kills trainings
         logs = [path.read_text() for path in (tmp_path / "grid").glob("*/train.log")]
         assert all(re.search(r"stopped behind update \d+, saved in", log) for log in logs)
-        until(lambda: not list((tmp_path / "tmp").iterdir()), seconds=5)
+        until(lambda: not list((tmp_path / "tmp").iterdir()), seconds=10)
 
 
 def test_a_grid_that_is_stopped_while_its_server_imports_ends_at_once(grid, tmp_path):
