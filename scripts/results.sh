@@ -158,6 +158,12 @@ picked() { # TERMS...: whether their grids have come to their end; side by side,
   for terms; do [ -e "$out/grid/$terms/best.yaml" ] || return 1; done
 }
 
+all_searched() { # TERMS...: whether their grids have ended well here, with no cell to be tried again
+  local terms
+  picked "$@" || return 1
+  for terms; do [ -e "$results/grid-$terms.md" ] || return 1; done
+}
+
 table() { # NUMBER: the trainings for each number of rows, and one table of all
   local count needed=(ce)
   [ "$1" != 5 ] || needed=("${losses[@]}")
@@ -198,14 +204,17 @@ weights() { # SEED
 
 pids=()
 mt=S_trn+T_trn_MT bt=S_trn+T_trn_BT original=S_trn+T_trn
+# shellcheck disable=SC2206  # losses are words
+of_grid=(${LOSSES:-"${losses[@]}"})
+if [ "$part" = grid ] && all_searched "${of_grid[@]}"; then
+  echo "the grids of ${of_grid[*]} are done: see $results/grid-*.md; to search anew, remove $out/grid first"
+  exit
+fi
 [ "$part" = read ] || prepare
 case $part in
 read) read_raw ;;
 prepare) ;;
-grid)
-  # shellcheck disable=SC2086  # losses are words
-  grid ${LOSSES:-"${losses[@]}"}
-  ;;
+grid) grid "${of_grid[@]}" ;;
 3)
   table 3
   for count in $rows; do

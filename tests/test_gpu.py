@@ -8,10 +8,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+
+from fairseq_musc.experiments.preloaded import Forked, Preloaded
 
 PROGRAM = Path(__file__).with_name("gpu_runs.py")
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -129,3 +132,27 @@ def test_the_kernels_of_translation_are_right_on_the_gpu_itself(programs, promis
     pytest.importorskip("triton")
     assert "11 passed" in programs("translation", "cuda")
     promise("kernels", "those of translation against plain torch on a GPU", 11)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPUS, reason="there is no GPU with CUDA here")
+def test_a_script_that_is_forked_behind_the_imports_can_use_its_gpu(tmp_path):
+    """The last of them, though the process that has imported was told of the first."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
+    (tmp_path / "script.py").write_text(
+        "import sys, torch\n"
+        "there = {'fairseq_musc.models.triton_attention', 'fairseq_musc.models.triton_norm'} <= set(sys.modules)\n"
+        "print(there, torch.cuda.is_initialized(), torch.cuda.device_count())\n"
+        "print(torch.ones(3, device='cuda').sum().item())\n"
+        "print(torch.cuda.get_device_properties(0).uuid)\n"
+    )
+    with Preloaded({**environment, "CUDA_VISIBLE_DEVICES": "0"}) as starter:
+        while not starter.ready():
+            time.sleep(0.1)
+        command = [sys.executable, "-P", str(tmp_path / "script.py")]
+        process = starter.start(command, {**environment, "CUDA_VISIBLE_DEVICES": str(GPUS - 1)}, tmp_path / "log")
+        assert isinstance(process, Forked)
+        assert process.wait() == 0, (tmp_path / "log").read_text()
+    uuid = torch.cuda.get_device_properties(GPUS - 1).uuid
+    assert (tmp_path / "log").read_text().splitlines()[-3:] == ["True False 1", "3.0", str(uuid)]

@@ -83,6 +83,30 @@ def test_all_results_names_a_size_that_is_not_there(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_grid_that_has_picked_is_not_begun_again(tmp_path):
+    """What is done is neither read nor trained again; a loss without a pick, or whose grid has failed cells, is."""
+    out = tmp_path / "out" / "cls_books"
+    environment = {"ENCODER": str(tmp_path), "TRANSLATOR": str(tmp_path)}
+
+    def grid(losses):
+        done = script("grid", "cls_books", tmp_path, tmp_path / "out", "tiny", LOSSES=losses, **environment)
+        return done.returncode, done.stdout, done.stderr
+
+    for terms in ("ce", "ce+sc"):
+        (out / "grid" / terms).mkdir(parents=True)
+        (out / "grid" / terms / "best.yaml").write_text("")
+    (out / "results").mkdir()
+    (out / "results" / "grid-ce.md").write_text("")
+    status, said, _ = grid("ce")
+    assert status == 0 and said.startswith("the grids of ce are done: see ")
+    assert not (out / "corpora").exists()
+    for losses in ("ce ce+sc", "ce+mu"):
+        status, said, problem = grid(losses)
+        assert status != 0 and "are done" not in said and "error: " in problem  # it begins with the raw files: none
+    (out / "results" / "grid-ce+sc.md").write_text("")
+    assert grid("ce ce+sc")[1].startswith("the grids of ce ce+sc are done: see ")
+
+
 @pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.timeout(2400)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
@@ -17,7 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.experiments.cells import Cell, collect, last_lines, mend_checkpoints, remove_checkpoints
+from fairseq_musc.experiments.alone import Alone, Running
+from fairseq_musc.experiments.cells import (
+    Cell,
+    collect,
+    last_lines,
+    mend_checkpoints,
+    remove_checkpoints,
+    train_command,
+)
+from fairseq_musc.experiments.preloaded import Preloaded
 from fairseq_musc.files import write_json
 
 #: Seconds that trainings have to save and end when they are told to, before they are killed.
@@ -32,7 +39,7 @@ class Training(NamedTuple):
     """A cell that is being trained."""
 
     cell: Cell
-    process: subprocess.Popen[bytes]
+    process: Running
     place: int
     """Its place among those that run side by side."""
     started: float
@@ -124,6 +131,7 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
         remove_checkpoints(cell, keep)
     with (
         _signals_to_end() as told,
+        _starter(waiting, places[0]) as starter,
         tqdm(total=len(cells), initial=len(done), unit=" cells", disable=None, mininterval=0) as bar,
     ):
 
@@ -143,9 +151,9 @@ def train_cells(cells: Sequence[Cell], places: Sequence[dict[str, str]], keep: s
                     say("stopped; the same command goes on from here")
                     raise SystemExit(128 + told[0])
                 free = [i for i in range(len(places)) if i not in {training.place for training in running}]
-                while waiting and free:
+                while waiting and free and starter.ready():
                     cell, place = waiting.popleft(), free.pop(0)
-                    running.append(_start(cell, place, places[place]))
+                    running.append(_start(cell, place, places[place], starter))
                     say(f"{cell.name}: training, see {cell.log}")
                 for training in [training for training in running if training.process.poll() is not None]:
                     running.remove(training)
@@ -171,31 +179,25 @@ def narrow(text: str, width: int) -> str:
     return "\n".join(line if len(line) <= width else f"{line[:width]} [...]" for line in text.split("\n"))
 
 
-def _start(cell: Cell, place: int, environment: dict[str, str]) -> Training:
+def _starter(cells: Sequence[Cell], environment: dict[str, str]) -> Alone:
+    """What starts these cells: where several are trained, a process that has imported for all of them what they need.
+
+    A training on several GPUs starts processes afresh itself; and Linux alone is known to stand such a fork.
+    """
+    forked = sys.platform == "linux" and len(cells) > 1
+    for cell in cells:
+        gpus = cell.settings.get("distributed_training.distributed_world_size")
+        ours = cell.command()[:3] == train_command(cell.config_name, cell.config_dir)[:3]
+        forked = forked and ours and gpus in (None, 1)
+    return Preloaded({**os.environ, **environment}) if forked else Alone()
+
+
+def _start(cell: Cell, place: int, environment: dict[str, str], starter: Alone) -> Training:
     """Starts the process of a cell; what an earlier attempt left is gone on from by fairseq itself."""
     mend_checkpoints(cell.checkpoints)
     write_json(cell.folder / "cell.json", cell.about())
-    with open(cell.log, "ab") as log:
-        process = subprocess.Popen(
-            cell.command(),
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them with all that they started
-            preexec_fn=end_with_parent,
-        )
+    process = starter.start(cell.command(), {**os.environ, **environment}, cell.log)
     return Training(cell, process, place, time.time())
-
-
-def end_with_parent() -> None:
-    """Lets Linux end this process when the one that has started it is killed outright; nothing elsewhere."""
-    if _prctl is not None:
-        _prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-#: Looked up before a fork, after which little is safe.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def _end(running: Sequence[Training], told: Sequence[int]) -> None:
@@ -218,12 +220,12 @@ def _end(running: Sequence[Training], told: Sequence[int]) -> None:
         training.process.wait()
 
 
-def _alive(process: subprocess.Popen[bytes]) -> bool:
+def _alive(process: Running) -> bool:
     """Whether a process has not ended."""
     return process.poll() is None
 
 
-def _group_alive(process: subprocess.Popen[bytes]) -> bool:
+def _group_alive(process: Running) -> bool:
     """Whether a process that leads a group, or another of it, has not ended."""
     if _alive(process):
         return True

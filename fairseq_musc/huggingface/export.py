@@ -178,12 +178,12 @@ def largest_difference(folder: Path, trained: TrainedClassifier) -> float:
     The texts are those that tokenizers differ on, each by itself and as a pair with another.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    from fairseq_musc.data.tokenizer import fingerprint
+    from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(folder, **NO_CODE).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, **NO_CODE)
+    tokenizer = load_tokenizer(str(folder))
     if fingerprint(tokenizer) != trained.fingerprint:
         raise RuntimeError("the exported tokenizer gives other ids; transformers has changed how it is written")
     with torch.inference_mode():

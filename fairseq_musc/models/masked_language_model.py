@@ -20,7 +20,6 @@ from torch.nn import functional
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     BertForMaskedLM,
     DataCollatorForLanguageModeling,
     PrinterCallback,
@@ -30,6 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from fairseq_musc.data.tokenizer import load_tokenizer
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import write_json
 from fairseq_musc.progress import say, with_progress
@@ -294,7 +294,7 @@ def pretrain(
             f"{encoder} reads {config.max_position_embeddings} pieces at once, --max-length is {options.max_length}; "
             "give a smaller one, or new-encoder a larger --max-positions"
         )
-    tokenizer = AutoTokenizer.from_pretrained(encoder, **NO_CODE)
+    tokenizer = load_tokenizer(str(encoder))
     special = sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
     rows = Rows(cut(tokenizer, training, options.max_length, "cut into pieces"), special, tokenizer.pad_token_id)
     kept = Rows(cut(tokenizer, held_out, options.max_length, "cut held-out texts"), special, tokenizer.pad_token_id)

@@ -20,7 +20,6 @@ from pathlib import Path
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, written_whole
 from fairseq_musc.progress import with_progress
-from fairseq_musc.safe_loading import NO_CODE
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -185,7 +184,9 @@ def _read_text(path: Path) -> str:
 
 def write_tokenizer(folder: Path, pieces: Sequence[str], max_positions: int) -> None:
     """Writes vocab.txt and the files of a cased fast BERT tokenizer."""
-    from transformers import AutoTokenizer, BertTokenizerFast
+    from transformers import BertTokenizerFast
+
+    from fairseq_musc.data.tokenizer import load_tokenizer
 
     with written_whole(folder / "vocab.txt") as stream:
         stream.writelines(piece + "\n" for piece in pieces)
@@ -194,7 +195,7 @@ def write_tokenizer(folder: Path, pieces: Sequence[str], max_positions: int) -> 
     )
     tokenizer.save_pretrained(folder)
     # transformers 4 and 5 read and write these files in different ways: see that no id has moved.
-    found = AutoTokenizer.from_pretrained(folder, **NO_CODE).get_vocab()
+    found = load_tokenizer(str(folder)).get_vocab()
     moved = [piece for number, piece in enumerate(pieces) if found.get(piece) != number]
     if moved or len(found) != len(pieces):
         raise RuntimeError(f"the tokenizer gives {moved[:3]} other ids than the vocabulary; transformers has changed")
