@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -275,7 +276,14 @@ def alive(pid):
 
 
 @pytest.fixture
-def grid(world, tmp_path):
+def temporary():
+    """A folder for temporary files whose name is short, as those of sockets have to be."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def grid(world, tmp_path, temporary):
     """Starts a grid of four cells, two side by side; returns it, and all its processes once both train."""
     started = []
 
@@ -284,9 +292,8 @@ def grid(world, tmp_path):
         command += ["--lam", "0.5", "0.9", "--seeds", "1", "2", "--jobs", "2", f"task.data={world.data}"]
         command += [f"model.pretrained={world.encoder}", "common.cpu=true", "dataset.batch_size=8"]
         command += ["dataset.num_workers=1", "optimization.max_epoch=400"]
-        (tmp_path / "tmp").mkdir()
         into = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        into["env"] = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+        into["env"] = {**os.environ, "TMPDIR": str(temporary)}
         running = subprocess.Popen(list(map(str, command)), cwd=tmp_path, start_new_session=True, **into)
         started.append(running)
 
@@ -306,7 +313,7 @@ def grid(world, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["killed outright", "Ctrl-C", "Ctrl-C twice", "SIGTERM", "SIGHUP"])
-def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tmp_path):
+def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tmp_path, temporary):
     running, below = grid()
     assert len(below) >= 5  # the server, two trainings, and what loads their batches
     if how == "killed outright":
@@ -325,7 +332,7 @@ def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tm
     if how != "Ctrl-C twice":  # which kills trainings
         logs = [path.read_text() for path in (tmp_path / "grid").glob("*/train.log")]
         assert all(re.search(r"stopped behind update \d+, saved in", log) for log in logs)
-        until(lambda: not list((tmp_path / "tmp").iterdir()), seconds=10)
+        until(lambda: not list(temporary.iterdir()), seconds=10)
 
 
 def test_a_grid_that_is_stopped_while_its_server_imports_ends_at_once(grid, tmp_path):
