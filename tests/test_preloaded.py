@@ -76,6 +76,7 @@ print("said"); print("complained", file=sys.stderr)
 def test_a_forked_script_sees_what_a_fresh_one_sees(preloaded, tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "5", "OF_A_CELL": "yes"}
     del environment["HF_HUB_OFFLINE"]
+    environment.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)  # which test_gpu.py sets
     seen = {}
     for starter in (Alone(), preloaded):
         status, log = told(starter, SEEN, tmp_path, tmp_path / "seen.json", "a b", environment=environment)
