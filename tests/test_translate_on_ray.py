@@ -1,5 +1,6 @@
 """The same job on two workers of a Ray cluster, one of which is killed."""
 
+import fcntl
 import functools
 import importlib.util
 import os
@@ -29,6 +30,14 @@ DECODING = Decoding(nbest=2)
 DEVICE = Device(batch_tokens=48, cpu=True)
 TASK = Task("de", "en", DECODING, DEVICE)
 SENTENCES = [f"Satz {i} steht hier" for i in range(120)]
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(tmp_path_factory):
+    """Of the processes that test side by side: each would find the cluster of another."""
+    with open(tmp_path_factory.getbasetemp().parent / "ray.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def kill_one(log, pids):
