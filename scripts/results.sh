@@ -136,16 +136,17 @@ search() { # TERMS JOBS: the grid of one loss; lambda is nothing to losses witho
 }
 
 grid() { # TERMS...: the losses side by side if trainings may be: one by one, most would wait for the last of a few
-  local terms pids=() lambdas all=0 number=0
+  local terms pids=() lambdas all=0 number=0 share
   # shellcheck disable=SC2086  # numbers are words
   lambdas=$(set -- $lams && echo $#)
   for terms; do all=$((all + $(weight "$terms"))); done
   for terms; do
     if [ "$jobs" -lt 5 ]; then
       search "$terms" "$jobs"
-    else # each its share
-      from_gpu "$number" search "$terms" $(((jobs * $(weight "$terms") + all - 1) / all)) &
-      pids+=($!) number=$((number + (jobs * $(weight "$terms") + all - 1) / all))
+    else
+      share=$(((jobs * $(weight "$terms") + all - 1) / all))
+      from_gpu "$number" search "$terms" "$share" &
+      pids+=($!) number=$((number + share))
     fi
   done
   all_of ${pids[@]+"${pids[@]}"}
