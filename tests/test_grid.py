@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from test_preloaded import alive
 
 from fairseq_musc.cli import main
 from fairseq_musc.errors import InputError
@@ -57,11 +58,7 @@ def mark_done(cell, best, update=300):
 def ends(pid, seconds=15):
     """Whether a process ends within some seconds."""
     for _ in range(seconds * 10):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
+        if not alive(pid):
             return True
         time.sleep(0.1)
     return False
