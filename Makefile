@@ -66,7 +66,7 @@ fuzz: venv  ## tries a million inputs on the readers, on all cores, and prints h
 fuzz-bytes: venv  ## the same on the readers that take any bytes, led by coverage; needs `pip install atheris==3.0.0`
 	@$(IN_VENV) python tests/fuzz_bytes.py --processes $(FUZZERS) --seconds $(or $(FUZZ_SECONDS),600)
 
-soak: venv  ## a million rows the whole way, and the memory that each step held (5 minutes, of two idle cores)
+soak: venv  ## a million rows the whole way, and the memory that each step held (5 minutes or more)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q tests/test_load.py
 
 check: venv  ## lint, format, types
