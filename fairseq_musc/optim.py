@@ -93,8 +93,14 @@ class MuscAdam(FairseqOptimizer):
         return True
 
     def multiply_grads(self, c: Any) -> None:
-        """Multiplies all gradients by a number; by 1, which is the case without accumulation, nothing is done."""
-        if torch.is_tensor(c) or c != 1:
+        """Multiplies all gradients by a number; by 1, which is the case without accumulation, nothing is done.
+
+        A tensor of one number, as several processes have it, is not looked at.
+        """
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        if gradients and torch.is_tensor(c):
+            torch._foreach_mul_(gradients, c.to(gradients[0]))
+        elif c != 1:
             super().multiply_grads(c)
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:

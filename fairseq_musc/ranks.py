@@ -5,6 +5,7 @@ A rank is one process of several that train together, each on batches of its own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,33 @@ def from_all_ranks(own: Tensor) -> Tensor:
     gathered = [torch.empty_like(own) for _ in range(count)]
     torch.distributed.all_gather(gathered, own.detach().contiguous(), group=distributed_utils.get_data_parallel_group())
     return torch.stack(gathered)
+
+
+def summed_over_ranks(values: Sequence[Tensor | float], device: torch.device) -> list[Tensor]:
+    """Sums of single numbers over all ranks, float64 on the device; every rank calls it at the same time.
+
+    It is one exchange, and nothing waits for it.
+
+    Args:
+        values: numbers, and tensors of one number; those that lie elsewhere than on the device are waited for.
+        device: that of the ranks' exchange.
+    """
+    there = [torch.is_tensor(value) and value.device.type == device.type for value in values]
+    numbers = torch.tensor(
+        [0.0 if on_device else float(value) for value, on_device in zip(values, there, strict=True)],
+        dtype=torch.float64,
+        pin_memory=device.type == "cuda",  # from other memory the copy would be waited for
+    )
+    summed = torch.stack(
+        [
+            value.detach().double().reshape(()) if torch.is_tensor(value) and on_device else number
+            for value, on_device, number in zip(
+                values, there, numbers.to(device, non_blocking=True).unbind(), strict=True
+            )
+        ]
+    )
+    distributed_utils.all_reduce(summed, group=distributed_utils.get_data_parallel_group())
+    return list(summed.unbind())
 
 
 def own_rank() -> int:

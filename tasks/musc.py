@@ -22,6 +22,7 @@ from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
+from fairseq_musc.exchange import make_unwaited
 from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
 from fairseq_musc.forks import Loaders, end_at_once, spare_the_parent
 from fairseq_musc.late import Late
@@ -171,6 +172,7 @@ class MuscTask(FairseqTask):
         super().__init__(cfg)
         self.from_checkpoint = from_checkpoint
         self.late = Late()
+        self.norms = Late()  # of the gradients of all processes
         self.stop = Stop()
         self.packed = False  # until a model is built that takes rows end to end
         self.updates = 0
@@ -192,6 +194,7 @@ class MuscTask(FairseqTask):
         if not from_checkpoint:
             _ = task.info  # a data-bin that is not there ends the run here
             make_stoppable()
+            make_unwaited()
         return task
 
     @functools.cached_property
@@ -454,13 +457,14 @@ class MuscTask(FairseqTask):
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """fairseq's own, with what lies on a GPU read one update late (see :mod:`fairseq_musc.late`)."""
-        self.stop.hear(logging_outputs)
         first = logging_outputs[0] if logging_outputs else {}
         keys = [key for key, value in first.items() if torch.is_tensor(value)]
-        if keys and all(first[key].is_cuda for key in keys) and not torch.is_tensor(first["sample_size"]):
+        in_training = any(key.startswith("L_") for key in first)
+        if in_training and keys and all(first[key].is_cuda for key in keys):
             summed = {key: sum(logged[key] for logged in logging_outputs) for key in first}
-            late = self.late.read(torch.stack([summed[key].float() for key in keys]))
+            late = self.late.read(torch.stack([summed[key].double() for key in keys]))
             logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
+        self.stop.hear(logging_outputs)
         super().reduce_metrics(logging_outputs, criterion)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:

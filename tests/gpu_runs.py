@@ -186,6 +186,75 @@ def gather_as(rank, parts, alone, batches, store, output):
     torch.distributed.destroy_process_group()
 
 
+# --- steps that do not wait -----------------------------------------------------------------------------------------
+
+
+def unwaited(folder):
+    """Trainings of one rank and of two, a GPU each: where their steps wait for the GPU, and what comes out.
+
+    Two ranks are trained once more with fairseq's own exchange between them.
+    """
+    world = make_world(folder, dropout=0.0)
+    ranks = min(2, torch.cuda.device_count()) if DEVICE == "cuda" else 2
+    runs = {"1": (1, True), f"{ranks}": (ranks, True), "of_fairseq": (ranks, False)}
+    waits = {}
+    for name, (count, ours) in runs.items():
+        store = folder / f"{name}.store"
+        started = [
+            killed.forked(train_unwaited, rank, count, ours, world, folder / name, store) for rank in range(count)
+        ]
+        assert killed.statuses(started, timeout=200) == [0] * count
+        waits[name] = json.loads((folder / f"{name}.waits").read_text())
+    two, fairseqs = (tiny.load(folder / name / "checkpoint_last.pt") for name in (f"{ranks}", "of_fairseq"))
+    return {"ranks": ranks, "waits": waits, "furthest": furthest(two, fairseqs)[0]}
+
+
+def train_unwaited(rank, count, ours, world, run, store):
+    """One rank of a training; notes which lines of a step wait for the GPU."""
+    import warnings
+
+    from fairseq.distributed import utils as distributed
+    from fairseq.trainer import Trainer
+
+    from fairseq_musc.tasks import musc
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if not ours:
+        musc.make_unwaited = lambda: None
+    options = [
+        *(f"common.cpu={str(DEVICE == 'cpu').lower()}", "model.graphs=false", "model.packed=false"),
+        *("optimization.max_epoch=6", "dataset.batch_size=4", "checkpoint.no_epoch_checkpoints=true"),
+        f"distributed_training.distributed_world_size={count}",
+    ]
+    if count > 1:
+        options.append(f"distributed_training.distributed_init_method=file://{store}")
+        if DEVICE == "cpu":
+            options += ["distributed_training.distributed_backend=gloo", "distributed_training.ddp_backend=legacy_ddp"]
+
+        def as_rank(cfg, main, **_):
+            cfg.distributed_training.distributed_rank = None
+            distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
+
+        distributed.call_main = as_rank
+    step, waits = Trainer.train_step, []
+
+    def watched(self, samples, raise_oom=False):
+        if self.get_num_updates() < 4 or DEVICE == "cpu":  # the first ones choose and build
+            return step(self, samples, raise_oom)
+        torch.cuda.set_sync_debug_mode("warn")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            done = step(self, samples, raise_oom)
+        torch.cuda.set_sync_debug_mode("default")
+        waits.extend(f"{each.filename}:{each.lineno}" for each in said if "synchronizing CUDA" in str(each.message))
+        return done
+
+    Trainer.train_step = watched
+    tiny.train(world.data, world.encoder, run, *options)
+    if rank == 0:
+        run.with_name(f"{run.name}.waits").write_text(json.dumps(sorted(set(waits))))
+
+
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
@@ -272,5 +341,5 @@ def two_forwards(world, module):
 if __name__ == "__main__":
     name, folder, *more = sys.argv[1:]
     DEVICE = more[0] if more else DEVICE
-    programs = {program.__name__: program for program in (killed_and_resumed, gathered, kernels, graphs)}
+    programs = {program.__name__: program for program in (killed_and_resumed, gathered, unwaited, kernels, graphs)}
     print(json.dumps(programs[name](Path(folder))))

@@ -56,7 +56,11 @@ def programs(tmp_path_factory):
         started[name, device] = start(command, folder, **more), folder / "output"
 
     def output_of(name, device):
-        names = ("killed_and_resumed", "gathered", "kernels", "graphs", "translation") if device == "cuda" else (name,)
+        names = (
+            ("killed_and_resumed", "gathered", "unwaited", "kernels", "graphs", "translation")
+            if device == "cuda"
+            else (name,)
+        )
         for each in names:
             if (each, device) not in started:
                 begin(each, device)
@@ -104,6 +108,17 @@ def test_gathered_ranks_equal_one_process_on_the_joined_batch(programs, device, 
         pytest.skip("two GPUs are needed for two ranks over NCCL; one rank was right")
 
 
+@pytest.mark.parametrize("device", [on_a_gpu, on_the_cpu])
+def test_no_step_waits_for_the_gpu_and_sums_are_those_of_fairseq(programs, device):
+    """On one GPU, or a CPU, where nothing can wait, this shows less."""
+    found = result_of(programs("unwaited", device))
+    assert found["furthest"] <= 1e-5, found
+    fairseqs = found["waits"].pop("of_fairseq")
+    assert all(waits == [] for waits in found["waits"].values()), found
+    if device == "cuda" and found["ranks"] > 1:
+        assert fairseqs, "a wait is not seen where there are some"
+
+
 @pytest.mark.parametrize("device", [on_a_gpu])
 def test_kernels_are_right_on_the_gpu_itself(programs, device, promise):
     pytest.importorskip("triton")
@@ -147,11 +162,12 @@ def test_a_script_that_is_forked_behind_the_imports_can_use_its_gpu(tmp_path):
         "print(torch.ones(3, device='cuda').sum().item())\n"
         "print(torch.cuda.get_device_properties(0).uuid)\n"
     )
-    with Preloaded({**environment, "CUDA_VISIBLE_DEVICES": "0"}) as starter:
+    numbers = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(GPUS)))).split(",")
+    with Preloaded({**environment, "CUDA_VISIBLE_DEVICES": numbers[0]}) as starter:
         while not starter.ready():
             time.sleep(0.1)
         command = [sys.executable, "-P", str(tmp_path / "script.py")]
-        process = starter.start(command, {**environment, "CUDA_VISIBLE_DEVICES": str(GPUS - 1)}, tmp_path / "log")
+        process = starter.start(command, {**environment, "CUDA_VISIBLE_DEVICES": numbers[GPUS - 1]}, tmp_path / "log")
         assert isinstance(process, Forked)
         assert process.wait() == 0, (tmp_path / "log").read_text()
     uuid = torch.cuda.get_device_properties(GPUS - 1).uuid
