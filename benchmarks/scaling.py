@@ -42,7 +42,7 @@ from training import Variant, Watch, composed_recipe, matrix_rate, reset_peak, s
 
 from fairseq_musc.files import write_json, written_whole
 
-WARM, TIMED = 3, 8
+WARM, TIMED = 10, 10  # graphs are captured while it gets warm
 UPDATES = WARM + TIMED
 
 
