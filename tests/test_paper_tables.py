@@ -190,6 +190,24 @@ def test_lines_without_runs_are_dashes_and_say_what_to_run(tmp_path, capsys):
     assert "PAWSX, –:" in below and "PAWSX, –: no runs" not in below
 
 
+def test_a_model_that_says_the_same_of_every_row_is_named_with_its_seeds(tmp_path, capsys):
+    """Of three seeds, two say the second label of every German row on T_tst; English is as it was."""
+    for seed in (1, 2, 3):
+        folder = tmp_path / str(seed)
+        write_run(folder, dataset="marc", seed=seed, size=200000, languages=("en", "de"), ensemble=False)
+        if seed > 1:
+            table = read_predictions(folder, "T_tst", "de")
+            same = table.probabilities * 0 + 0.01
+            same[:, 1] = 0.96
+            write_predictions(folder, replace(table, probabilities=same))
+    assert report(3, tmp_path) == 0
+    _, _, below = printed(capsys)
+    expected = "MARC, T_tst, seeds 2, 3: every row is given the same answer, '2' in DE."
+    assert [line for line in below.split("\n") if "same answer" in line] == [
+        f"{expected} The model has not learnt to tell rows apart."
+    ]
+
+
 def test_lines_over_different_seeds_are_said(tmp_path, capsys):
     for terms, seeds in (("ce", (1, 2)), ("ce+sc", (2,))):
         for seed in seeds:

@@ -66,6 +66,20 @@ def test_the_tsv_is_not_rounded(paper):
     assert "# checkpoint: checkpoint_best.pt (update 300, SHA-256 abababababab)" in lines
 
 
+@pytest.mark.parametrize(("rows", "said"), [(20, True), (19, False)])
+def test_a_model_that_says_the_same_of_every_row_is_told_apart_from_one_that_is_not_asked_enough(
+    tmp_path, capsys, rows, said
+):
+    labels = np.arange(rows) % 2
+    write_predictions(tmp_path, table("T_tst", 0.5 * labels + 0.2, labels, "en"))
+    write_predictions(tmp_path, table("T_tst", 0.1 * labels + 0.2, labels, "de"))
+    write_predictions(tmp_path, table("T_tst", 0.1 * labels + 0.2, 0 * labels, "fr"))  # which is right
+    report(tmp_path)
+    note = "T_tst: every row is given the same answer, '0' in DE. The model has not learnt to tell rows apart."
+    assert (note in capsys.readouterr().out.splitlines()) is said
+    assert (f"- {note}" in (tmp_path / "results.md").read_text()) is said
+
+
 def test_a_tiny_report_to_the_letter(tmp_path, capsys):
     write_predictions(tmp_path, table("T_tst", [0.9, 0.2, 0.6, 0.5], [1, 0, 0, 0], "en"))  # 3 of 4
     write_predictions(tmp_path, table("T_tst", [0.9, 0.8, 0.6, 0.5], [1, 0, 0, 0], "de"))  # 2 of 4

@@ -116,7 +116,7 @@ class Evaluation:
             line: {language: Fraction(count, self.rows[language]) for language, count in cells.items()}
             for line, cells in self.right.items()
         }
-        return as_text(Results(ordered(self.rows), accuracies, dict(self.rows), []))
+        return as_text(Results(ordered(self.rows), accuracies, dict(self.rows), [], {}))
 
 
 def evaluation(predicted: Predicted, labels: Sequence[str], languages: Sequence[str]) -> Evaluation:

@@ -21,7 +21,7 @@ from fairseq_musc.data.translators import mismatch
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import checkpoint_of
 from fairseq_musc.evaluate.published import PUBLISHED
-from fairseq_musc.evaluate.report import LINES, mean, mixture, ordered, read_tables, results_of
+from fairseq_musc.evaluate.report import LINES, mean, mixture, only_answer_note, ordered, read_tables, results_of
 from fairseq_musc.evaluate.runs import Run
 from fairseq_musc.evaluate.table import Training
 from fairseq_musc.progress import with_progress
@@ -211,6 +211,8 @@ class Accuracies(NamedTuple):
     """As :attr:`fairseq_musc.evaluate.report.Results.accuracies`."""
     rows: Mapping[str, tuple[int, str]]
     """Language to what its test rows are: how many, and the SHA-256 of their ids and labels."""
+    only_answers: Mapping[str, Mapping[str, str]]
+    """As :attr:`fairseq_musc.evaluate.report.Results.only_answers`."""
 
 
 def title_of(dataset: str, size: int | None) -> str:
@@ -238,7 +240,7 @@ def accuracies_of(run: Run) -> Accuracies:
                 f"{row}\t{names[label]}" for row, label in zip(predictions.ids, predictions.labels, strict=True)
             )
             rows[language] = len(predictions.ids), hashlib.sha256(content.encode()).hexdigest()
-    return Accuracies(results.accuracies, rows)
+    return Accuracies(results.accuracies, rows, results.only_answers)
 
 
 def fill(
@@ -298,6 +300,7 @@ def fill(
         _check_rows(title_of(dataset, size), accuracies)
         figures = PUBLISHED[number].cells(dataset, size) if paper else {}
         block = _block(dataset, size, lines, accuracies, figures)
+        notes += _of_only_answers(block, accuracies)
         notes += _notes(block, groups[dataset, size] + [run for run, _ in unused], terms, sized)
         blocks.append(block)
     if paper and terms != table.terms:
@@ -490,6 +493,20 @@ def _block(
         filled.append(FilledLine(line, list(lines[line]), cells, average, figures.get(line.labels, {})))
     counts = {language: each.rows[language][0] for each in accuracies.values() for language in each.rows}
     return Block(dataset, size, languages, {language: counts[language] for language in languages}, filled)
+
+
+def _of_only_answers(block: Block, accuracies: Mapping[Path, Accuracies]) -> list[str]:
+    """Which lines of a block have one answer to all rows, with which seeds."""
+    notes = []
+    for filled in block.lines:
+        seeds: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for run in filled.runs:
+            if found := accuracies[run.folder].only_answers.get(filled.line.inference):
+                seeds.setdefault(tuple(found.items()), []).append(str(run.signature.seed))
+        for answers, of in seeds.items():
+            named = f"seed{'s' * (len(of) > 1)} {', '.join(of)}"
+            notes.append(only_answer_note(f"{block.title}, {filled.line.label}, {named}", dict(answers)))
+    return notes
 
 
 def _notes(block: Block, runs: Sequence[Run], terms: str | None, sized: Collection[str]) -> list[str]:

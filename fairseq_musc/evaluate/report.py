@@ -30,6 +30,7 @@ from fairseq_musc.evaluate.table import (
     Predictions,
     list_predictions,
     notation,
+    only_answer,
     read_predictions,
     right,
     table_sha256,
@@ -106,6 +107,8 @@ class Results(NamedTuple):
     """Language to the number of rows its accuracies are over."""
     signature: list[str]
     """What the figures can be traced back to, one line each."""
+    only_answers: dict[str, dict[str, str]]
+    """Line to language to the label that every row is given (:func:`fairseq_musc.evaluate.table.only_answer`)."""
 
     def average(self, line: str) -> Fraction | None:
         """The unweighted mean over all columns; None if one is missing."""
@@ -113,13 +116,28 @@ class Results(NamedTuple):
         return mean([*cells.values()]) if len(cells) == len(self.languages) else None
 
     def notes(self) -> list[str]:
-        """Why averages are missing."""
-        return [
+        """Why averages are missing, and where the model says the same of every row."""
+        said = [only_answer_note(LINES[line], found) for line, found in self.only_answers.items() if found]
+        return said + [
             f"No average for {LINES[line]}: there are no predictions in "
             f"{', '.join(language.upper() for language in self.languages if language not in cells)}."
             for line, cells in self.accuracies.items()
             if self.average(line) is None
         ]
+
+
+def only_answer_note(where: str, found: Mapping[str, str]) -> str:
+    """What is said of a line, some of whose languages have one answer to all rows.
+
+    Args:
+        where: the line as the table calls it.
+        found: language to that answer.
+    """
+    by_answer: dict[str, list[str]] = {}
+    for language in ordered(found):
+        by_answer.setdefault(found[language], []).append(language.upper())
+    each = "; ".join(f"{answer!r} in {', '.join(languages)}" for answer, languages in by_answer.items())
+    return f"{where}: every row is given the same answer, {each}. The model has not learnt to tell rows apart."
 
 
 def mean(accuracies: Sequence[Fraction]) -> Fraction:
@@ -180,6 +198,10 @@ def results_of(tables: Mapping[str, Mapping[str, Predictions]]) -> Results:
         accuracies=accuracies,
         rows={language: len(predictions.ids) for language, predictions in first_of.items()},
         signature=signature_of(everything),
+        only_answers={
+            line: {language: answer for language, cell in cells.items() if (answer := only_answer(cell)) is not None}
+            for line, cells in tables.items()
+        },
     )
 
 

@@ -54,6 +54,8 @@ ENSEMBLES: dict[str, Mixture] = {
 FORMAT = 1
 #: How far from 1 the probabilities of a row may sum up: softmax in 32-bit floats stays well below.
 SUM_TOLERANCE = 1e-4
+#: Of so many rows with one answer it is said that they have.
+FEW = 20
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,17 @@ def right(predictions: Predictions) -> int:
 def is_right(predictions: Predictions) -> NDArray[np.bool_]:
     """Whether the most probable class of each row is the right one, shape (n,)."""
     return predictions.probabilities.argmax(axis=1) == predictions.labels
+
+
+def only_answer(predictions: Predictions) -> str | None:
+    """The label that is the most probable one of every row, though not the right one of all; None if there is none.
+
+    Of fewer rows than :data:`FEW` it is not asked: they can come out alike by chance.
+    """
+    answers, labels = predictions.probabilities.argmax(axis=1), predictions.labels
+    if len(labels) < FEW or (answers != answers[0]).any() or (labels == labels[0]).all():
+        return None
+    return predictions.signature.labels[int(answers[0])]
 
 
 def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
