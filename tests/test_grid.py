@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -311,6 +312,32 @@ def test_of_equal_means_the_first_is_picked_and_it_is_said(plan, capsys):
     said = shown(plan, capsys)
     assert "picked: lr 1e-05, lam 0.9" in said
     assert "tied with lr 3e-05, lam 0.1: the first in the order of the axes is picked" in said
+
+
+def test_a_pick_that_is_no_better_than_one_answer_to_every_row_is_said_to_be_so(world, tmp_path, capsys):
+    """Of T_val in three languages, by the corpora themselves."""
+    columns = [
+        [row.split("\t")[1] for row in (world.corpora / f"T_val.{language}.tsv").read_text().splitlines()[1:]]
+        for language in ("en", "de", "fr")
+    ]
+    shares = {
+        label: statistics.mean(column.count(label) / len(column) for column in columns) for label in {*columns[0]}
+    }
+    label = max(shares, key=shares.get)
+    alone = 100 * shares[label]
+    overrides = (f"task.data={world.data}", f"model.pretrained={world.encoder}")
+    options = ("--lr", "1e-5", "3e-5", "--lam", "0.9", "--seeds", "1")
+    for best, said in ((round(alone, 2), True), (round(alone, 2) + 0.02, False)):
+        plan = make_plan(arguments(tmp_path, *options, overrides=overrides))
+        for cell in plan.cells.values():
+            mark_done(cell, best)
+        assert (
+            main(["grid", "--show", "--output", str(tmp_path), "--config-name", "musc_pawsx", *options, *overrides])
+            == 0
+        )
+        note = f"no setting is better than {label!r} for every row, which gives {alone:.2f}"
+        assert (note in capsys.readouterr().out) is said
+        assert (f"- {note}" in (tmp_path / "grid.md").read_text()) is said
 
 
 def test_a_setting_that_lacks_a_seed_is_not_picked(plan, capsys):

@@ -240,6 +240,20 @@ def open_corpus(folder: str | Path, name: str, language: str) -> BinarizedCorpus
     return BinarizedCorpus(name, language, about, tokens, tokens.sizes, rows[:, 0], rows[:, 1], ids, all_tokens, starts)
 
 
+def classes_of(folder: str | Path, name: str, language: str) -> np.ndarray:
+    """The classes of a corpus's rows, (n,) int32, without all else that :func:`open_corpus` opens and checks.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    path = suffixed(stem(folder, name, language), ".rows.npy")
+    try:
+        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return rows[:, 0]
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path} cannot be read: {error}; binarize {name}.{language} again") from None
+
+
 def end_to_end(path: Path, tokens: Any) -> np.ndarray:
     """The token ids of all rows of an indexed dataset, which its builder writes one after the other.
 

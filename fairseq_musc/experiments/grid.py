@@ -30,9 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 from hydra.core.override_parser.types import Override
 
+from fairseq_musc.data.databin import DataBinInfo, classes_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import aligned, markdown_rows
 from fairseq_musc.experiments.cells import (
@@ -424,6 +426,8 @@ def show(plan: Plan) -> None:
     """Prints the table and the pick, and writes both."""
     settings, notes = collected(plan)
     picked, said = pick(plan, settings)
+    if picked is not None and picked.mean is not None:
+        said += nothing_learnt(plan, picked.mean)
     header, lines = table(plan, settings)
     text = [*aligned([header, *lines], names=0), "", *notes, *said]
     with written_whole(plan.output / "grid.tsv") as stream:
@@ -475,6 +479,49 @@ def pick(plan: Plan, settings: Sequence[Setting]) -> tuple[Setting | None, list[
     if left:
         said.append(f"{left} of {len(settings)} settings lack seeds and were not compared")
     return best, said
+
+
+def nothing_learnt(plan: Plan, accuracy: float) -> list[str]:
+    """What is to be said of a pick that is no better than one answer to all validation rows.
+
+    Args:
+        plan: the grid.
+        accuracy: of the pick, in %, on average over the languages.
+    """
+    first = next(iter(plan.cells.values()))
+    corpora = list(first.settings["task.valid_corpora"])
+    of_language: dict[str, str] = {}
+    for name, _, language in (key.partition(".") for key in first.data):
+        if name in (*corpora, "T_val"):  # which the source language has whatever is validated on
+            of_language.setdefault(language, name)
+    try:
+        label, share = best_single_answer(str(first.settings["task.data"]), of_language)
+    except InputError:  # the data-bin may be gone by now
+        return []
+    if accuracy > 100 * share + 0.005:  # figures of logs are rounded
+        return []
+    return [
+        f"no setting is better than {label!r} for every row, which gives {100 * share:.2f}: nothing was learnt that "
+        "tells rows apart. Lower learning rates, more rows or a better encoder may help"
+    ]
+
+
+def best_single_answer(folder: str, corpora: Mapping[str, str]) -> tuple[str, float]:
+    """The label that is right for the largest share of rows, on average over languages, and that share.
+
+    Args:
+        folder: of a data-bin.
+        corpora: language to a corpus of it.
+
+    Raises:
+        InputError: it is not there.
+    """
+    labels = DataBinInfo.load(folder).labels
+    counts = [
+        np.bincount(classes_of(folder, name, language), minlength=len(labels)) for language, name in corpora.items()
+    ]
+    average = np.mean([each / each.sum() for each in counts], axis=0)
+    return labels[int(average.argmax())], float(average.max())
 
 
 def _named(plan: Plan, setting: Setting) -> str:
