@@ -1,7 +1,7 @@
 """Times the kernels of a layer apart, forward and back: our own, torch's, and what the matrix products take.
 
     python benchmarks/kernels.py --output FOLDER             # on a GPU: the tokens of an update of the recipe
-    python benchmarks/kernels.py --output FOLDER --sweep     # our attention with other tiles, the fastest first
+    python benchmarks/kernels.py --output FOLDER --sweep     # our attention with other tiles; minutes
     python benchmarks/kernels.py --output FOLDER --tiny      # on a CPU, in seconds: it shows that it runs
 
 The rows are those of one update: six languages of 32 pairs each, two plain views and two mixed ones, long as PAWS-X's.
@@ -52,8 +52,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the figures")
     parser.add_argument("--sweep", action="store_true", help="our attention with other tiles; needs a GPU")
+    parser.add_argument("--limit", type=float, default=300.0, help="begin no kernel after so many seconds")
     parser.add_argument("--tiny", action="store_true", help="few narrow rows and two repetitions, for a CPU")
     arguments = parser.parse_args()
+    begun = time.monotonic()
     if arguments.sweep and not torch.cuda.is_available():
         parser.error("--sweep needs a GPU: our kernels are not run elsewhere")
     torch.manual_seed(0)
@@ -63,13 +65,25 @@ def main() -> None:
     say(f"{device}: {spans.tokens} tokens in {len(spans.cu_seqlens) - 1} rows")
     rate = copy_rate(times, arguments.tiny)
     if arguments.sweep:
-        results = list(swept(size, spans, times, rate))
-        results.sort(key=lambda result: (result.error != "", result.microseconds))
+        measured = swept(size, spans, times, rate)
     else:
-        results = [*kernels(size, spans, times, rate), *products(size, spans, times, matrix_rate(arguments.tiny))]
+        measured = itertools.chain(
+            kernels(size, spans, times, rate),
+            norms(size, times, rate),
+            products(size, spans, times, matrix_rate(arguments.tiny)),
+        )
     arguments.output.mkdir(parents=True, exist_ok=True)
     about = {"device": device, "torch": torch.__version__, "tokens": spans.tokens, "copy_gigabytes_per_second": rate}
-    write_json(arguments.output / "kernels.json", {**about, "results": [asdict(result) for result in results]})
+    results: list[Measured] = []
+    for result in measured:
+        results.append(result)
+        say(f"{result.name}: {result.error or f'{result.microseconds:.1f} us'}")
+        write_json(arguments.output / "kernels.json", {**about, "results": [asdict(each) for each in results]})
+        if time.monotonic() - begun > arguments.limit:
+            say(f"the rest is left out after {arguments.limit:.0f} s")
+            break
+    if arguments.sweep:
+        results.sort(key=lambda result: (result.error != "", result.microseconds))
     print(f"\n{device}, torch {torch.__version__}; a copy moves {rate:.0f} GB/s\n")
     print(f"{'':46s} {'us':>8s} {'GB/s':>7s} {'share':>6s}")
     for r in results:
@@ -179,6 +193,26 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
     microseconds = timed(lambda: h.sum(0), times)
     gigabytes = n * wide * 2 / microseconds / 1e3
     yield Measured("sum of a bias's gradient: torch", microseconds, gigabytes, gigabytes / rate)
+
+
+def norms(size: Size, times: int, rate: float) -> Iterator[Measured]:
+    """The norm of the gradient of a model of this size, of which the word embeddings are half: all at once, or each."""
+    layer = [(size.width, size.width)] * 4 + [(size.intermediate, size.width), (size.width, size.intermediate)]
+    shapes = [(size.vocabulary, size.width), *(layer * size.layers)]
+    gradients = [torch.randn(shape, device=device_of()) for shape in shapes]
+    gigabytes = 4e-9 * sum(gradient.numel() for gradient in gradients)
+    for name, way in (
+        ("all at once", lambda: torch.nn.utils.get_total_norm(gradients)),
+        (
+            "words apart",
+            lambda: torch.linalg.vector_norm(
+                torch.stack([torch.linalg.vector_norm(gradients[0]), torch.nn.utils.get_total_norm(gradients[1:])])
+            ),
+        ),
+    ):
+        microseconds = timed(way, times)
+        speed = 1e6 * gigabytes / microseconds
+        yield Measured(f"norm of the gradient: {name}", microseconds, speed, speed / rate)
 
 
 def products(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measured]:

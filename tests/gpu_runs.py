@@ -196,20 +196,25 @@ def unwaited(folder):
     """
     world = make_world(folder, dropout=0.0)
     ranks = min(2, torch.cuda.device_count()) if DEVICE == "cuda" else 2
-    runs = {"1": (1, True), f"{ranks}": (ranks, True), "of_fairseq": (ranks, False)}
+    padded = "model.packed=false"
+    runs = {
+        "end_to_end": (1, True, "model.precision=bfloat16"),
+        "padded": (ranks, True, padded),
+        "of_fairseq": (ranks, False, padded),
+    }
     waits = {}
-    for name, (count, ours) in runs.items():
+    for name, (count, *how) in runs.items():
         store = folder / f"{name}.store"
         started = [
-            killed.forked(train_unwaited, rank, count, ours, world, folder / name, store) for rank in range(count)
+            killed.forked(train_unwaited, rank, count, *how, world, folder / name, store) for rank in range(count)
         ]
         assert killed.statuses(started, timeout=200) == [0] * count
         waits[name] = json.loads((folder / f"{name}.waits").read_text())
-    two, fairseqs = (tiny.load(folder / name / "checkpoint_last.pt") for name in (f"{ranks}", "of_fairseq"))
+    two, fairseqs = (tiny.load(folder / name / "checkpoint_last.pt") for name in ("padded", "of_fairseq"))
     return {"ranks": ranks, "waits": waits, "furthest": furthest(two, fairseqs)[0]}
 
 
-def train_unwaited(rank, count, ours, world, run, store):
+def train_unwaited(rank, count, ours, rows, world, run, store):
     """One rank of a training; notes which lines of a step wait for the GPU."""
     import warnings
 
@@ -222,7 +227,7 @@ def train_unwaited(rank, count, ours, world, run, store):
     if not ours:
         musc.make_unwaited = lambda: None
     options = [
-        *(f"common.cpu={str(DEVICE == 'cpu').lower()}", "model.graphs=false", "model.packed=false"),
+        *(f"common.cpu={str(DEVICE == 'cpu').lower()}", "model.graphs=false", rows),
         *("optimization.max_epoch=6", "dataset.batch_size=4", "checkpoint.no_epoch_checkpoints=true"),
         f"distributed_training.distributed_world_size={count}",
     ]

