@@ -203,3 +203,12 @@ def test_wrong_values_are_said_all_at_once():
     assert "'int8'; it can be float32 or bfloat16 or null" in problems[1]
     assert "'fast'; it can be triton, flash, efficient, padded or null" in problems[2]
     assert "'words'; it can be embedding_output or word_embeddings" in problems[0]
+
+
+def test_a_part_that_was_set_apart_trains_again_with_the_whole(encoder):
+    model = classifier(encoder).train()
+    model.encoder.encoder.layer[1].eval()
+    assert model.training and not model.encoder.encoder.layer[1].output.dropout.training
+    assert model.train() is model
+    assert all(part.training for part in model.modules())
+    assert not any(part.training for part in model.eval().modules())

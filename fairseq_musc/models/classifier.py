@@ -187,6 +187,15 @@ class MuscClassifier(BaseFairseqModel):
             encoder = encoder_from_pretrained(cfg.pretrained, cfg.attn_implementation)
         return cls(encoder, len(cfg.labels), cfg)
 
+    def train(self, mode: bool = True) -> "MuscClassifier":
+        """As torch's; where nothing is to change nothing is written, since fairseq asks for it in every update."""
+        if any(module.training != mode for module in self.modules()):
+            super().train(mode)
+        return self
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Called by fairseq behind every update; its own looks through all modules for one that wants the number."""
+
     def compute_in(self, precision: str | None) -> None:
         """Lets the encoder compute in another type, a key of :data:`PRECISIONS`; parameters stay as they are."""
         self.computed_in = PRECISIONS[precision]
