@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -56,7 +57,7 @@ class Stop:
                 self.asked = number
                 # Not by print or logging: the signal may have come while these were at work.
                 os.write(2, b"\nstopping behind this update, with a checkpoint (Ctrl-C once more: at once)\n")
-            elif self.asked == number == signal.SIGINT:
+            elif self.asked == number == signal.SIGINT and not orphaned():
                 raise KeyboardInterrupt
 
         try:
@@ -66,8 +67,10 @@ class Stop:
                         before[number] = signal.signal(number, note)
             yield
         finally:
+            # A rank that fairseq has started ends now, and torch sends it SIGTERM once another one has ended before.
+            left_alone = self.agreed and multiprocessing.parent_process() is not None
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if left_alone else handler)
 
     def told(self, logged: dict[str, Any]) -> dict[str, Any]:
         """The log of an update, with whether this process was asked."""
@@ -76,6 +79,16 @@ class Stop:
     def hear(self, logging_outputs: list[dict[str, Any]]) -> None:
         """Takes note of the logs of an update, those of all processes or their sum."""
         self.agreed = self.agreed or any(bool(logged.get(ASKED)) for logged in logging_outputs)
+
+
+def orphaned() -> bool:
+    """Whether this is a rank that fairseq has started by a process which has gone.
+
+    torch has Linux send SIGINT to it then, which is sent for each thread of that process, and some come so much later
+    that they look like a second Ctrl-C.
+    """
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.pid != os.getppid()
 
 
 def make_stoppable() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import inspect
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -302,7 +303,7 @@ def test_two_ranks_stop_behind_the_same_update(world, tmp_path, how):
 @pytest.mark.long
 def test_two_ranks_that_fairseq_started_stop_between_two_epochs_and_leave_nothing(world, tmp_path, tmp_path_factory):
     temporary, run = tmp_path_factory.mktemp("t"), tmp_path / "run"
-    options = (world.data, world.encoder, run, "dataset.num_workers=1", f"optimization.max_epoch={EPOCHS}")
+    options = (world.data, world.encoder, run, f"optimization.max_epoch={EPOCHS}")
     process = start([sys.executable, HERE / "stopped_between.py", 2, 1, *options], tmp_path, TMPDIR=str(temporary))
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said[-3000:]  # of the parent, whose first rank ended with 130
@@ -328,6 +329,64 @@ def test_what_follows_sigterm_ends_nothing():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
     assert stop.asked == signal.SIGTERM
+
+
+def in_a_process_of_its_own(work, *arguments):
+    """One that multiprocessing has started, as torch starts ranks; returns it and a pipe to it, which comes last."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=work, args=(*arguments, theirs))
+    process.start()
+    return process, ours
+
+
+def orphan(pipe):
+    stop = Stop()
+    with stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        pipe.send((os.getpid(), stop.asked))
+        parent = os.getppid()
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        pipe.send("goes on")
+
+
+def parent_of_an_orphan(pipe):
+    _process, child = in_a_process_of_its_own(orphan)
+    pipe.send(child.recv())
+    pipe.send(child)
+    pipe.recv()
+    os._exit(0)
+
+
+def test_a_parent_that_goes_is_no_second_ctrl_c():
+    """Linux sends SIGINT to the ranks for each thread of the process that started them, one later than the other."""
+    parent, pipe = in_a_process_of_its_own(parent_of_an_orphan)
+    assert pipe.recv()[1] == signal.SIGINT
+    orphan = pipe.recv()
+    pipe.send("go")
+    parent.join()
+    assert orphan.recv() == "goes on"
+
+
+def stop_and_wait(agreed, pipe):
+    stop = Stop()
+    with stop.listening():
+        stop.agreed = agreed
+    pipe.send("stopped")
+    pipe.recv()
+
+
+@pytest.mark.parametrize(("agreed", "status"), [(True, 0), (False, -signal.SIGTERM)])
+def test_a_rank_that_has_stopped_ends_by_itself_though_another_has_ended_before(agreed, status):
+    """torch sends SIGTERM to the others, which would leave behind what Python takes away at its end."""
+    process, pipe = in_a_process_of_its_own(stop_and_wait, agreed)
+    assert pipe.recv() == "stopped"
+    process.terminate()
+    pipe.send("end")
+    process.join()
+    assert process.exitcode == status
 
 
 def test_a_signal_that_is_ignored_stays_so():
