@@ -4,6 +4,9 @@ fairseq ends a training by an exception wherever it is, and all since the last c
 noted; behind the update fairseq asks itself whether to stop early, the answer is yes, and it saves as it always does.
 Nothing is validated for it, so a run that was stopped and went on is, bit for bit, one that was not stopped.
 
+A signal between two epochs waits for the first update of the next. Not all that fairseq saves at the end of an epoch is
+what it goes on from (``checkpoint.save_interval``, a schedule that follows validation); behind an update all is.
+
 Processes that train side by side have to stop behind the same update, though signals reach them at any time. What was
 asked of one travels in its log of the update, which fairseq adds up over all processes anyway.
 """
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -52,7 +57,7 @@ class Stop:
                 self.asked = number
                 # Not by print or logging: the signal may have come while these were at work.
                 os.write(2, b"\nstopping behind this update, with a checkpoint (Ctrl-C once more: at once)\n")
-            elif self.asked == number == signal.SIGINT:
+            elif self.asked == number == signal.SIGINT and not orphaned():
                 raise KeyboardInterrupt
 
         try:
@@ -62,8 +67,10 @@ class Stop:
                         before[number] = signal.signal(number, note)
             yield
         finally:
+            # A rank that fairseq has started ends now, and torch sends it SIGTERM once another one has ended before.
+            left_alone = self.agreed and multiprocessing.parent_process() is not None
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if left_alone else handler)
 
     def told(self, logged: dict[str, Any]) -> dict[str, Any]:
         """The log of an update, with whether this process was asked."""
@@ -74,11 +81,22 @@ class Stop:
         self.agreed = self.agreed or any(bool(logged.get(ASKED)) for logged in logging_outputs)
 
 
+def orphaned() -> bool:
+    """Whether this is a rank that fairseq has started by a process which has gone.
+
+    torch has Linux send SIGINT to it then, which is sent for each thread of that process, and some come so much later
+    that they look like a second Ctrl-C.
+    """
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.pid != os.getppid()
+
+
 def make_stoppable() -> None:
     """Has fairseq's training loop ask a task with a ``stop`` (:class:`Stop`) whether to go on; done twice, it is once.
 
-    Two functions of ``fairseq_cli.train`` are taken into ours. ``train``, an epoch, is where signals are listened to;
-    ``should_stop_early`` is what fairseq calls behind each update, between validation and saving.
+    Two functions of ``fairseq_cli.train`` are taken into ours. ``train``, an epoch, becomes all of them, as signals are
+    listened to between two as well; ``should_stop_early`` is what fairseq calls behind each update, between validation
+    and saving.
     """
     from fairseq_cli import train as fairseq
 
@@ -96,9 +114,12 @@ def make_stoppable() -> None:
         current.append((stop, trainer.data_parallel_world_size == 1))
         try:
             with stop.listening():
-                done = epoch(cfg, trainer, task, epoch_itr)
+                return all_epochs(functools.partial(stoppable_epoch, stop), cfg, trainer, task, epoch_itr)
         finally:
             current.pop()
+
+    def stoppable_epoch(stop: Stop, cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> Any:
+        done = epoch(cfg, trainer, task, epoch_itr)
         if stop.agreed and not finished(cfg, trainer.get_num_updates(), epoch_itr.next_epoch_idx):
             saves = trainer.data_parallel_rank == 0
             if saves:
@@ -117,6 +138,35 @@ def make_stoppable() -> None:
 
     train.stoppable = True  # type: ignore[attr-defined]
     fairseq.train, fairseq.should_stop_early = train, should_stop_early
+
+
+def all_epochs(
+    epoch: Callable[..., tuple[list[float | None], bool]], cfg: Any, trainer: Any, task: Any, epoch_itr: Any
+) -> tuple[list[float | None], bool]:
+    """The loop of fairseq's ``main`` from the first epoch on, whose arguments these are, in one call.
+
+    Returns:
+        What the last epoch did, and True: nothing is left to train.
+    """
+    while True:
+        valid_losses, should_stop = epoch(cfg, trainer, task, epoch_itr)
+        if should_stop:
+            return valid_losses, True
+        lr = trainer.lr_step(epoch_itr.epoch, valid_losses[0])
+        epoch_itr = trainer.get_train_iterator(
+            epoch_itr.next_epoch_idx,
+            load_dataset=task.has_sharded_data("train"),
+            disable_iterator_cache=task.has_sharded_data("train"),
+        )
+        if not epoch_itr.next_epoch_idx <= (cfg.optimization.max_epoch or math.inf):
+            return valid_losses, True
+        if lr <= cfg.optimization.stop_min_lr:
+            logger.info(
+                "the learning rate is %g, optimization.stop_min_lr %g: the training ends",
+                lr,
+                cfg.optimization.stop_min_lr,
+            )
+            return valid_losses, True
 
 
 def finished(cfg: Any, updates: int, next_epoch: int) -> bool:

@@ -175,12 +175,23 @@ def statuses(started, kill_all=True, timeout=120):
     return [ended[pid] for pid in started]
 
 
-def until_done(world, run, log, *overrides, kills, seed, ranks=1, moments=MOMENTS, changes=None):
-    """Starts a run again and again, kills it so many times, and lets it end; returns the aims that hit."""
+def until_done(
+    world, run, log, *overrides, kills, seed, ranks=1, moments=MOMENTS, changes=None, check=lambda hits: None
+):
+    """Starts a run again and again, kills it so many times, and lets it end; returns the aims that hit.
+
+    How far a run gets that is killed by the clock is a matter of the machine. One that is over too early, as an aim
+    came too late, is taken back to before the last kill, and goes on from there to others.
+
+    Args:
+        check: is called with the aims that have hit whenever the run is over, too early or not.
+    """
     rng = random.Random(seed)
-    hits = []
+    hits, before_hits = [], []
+    logs = [log.with_name(f"{log.name}.{rank}") for rank in range(ranks)]
     for _ in range(20 * kills):
         aim = draw(rng, ranks, moments) if len(hits) < kills else None
+        before = contents(run, logs)
         started = start(world, run, log, *overrides, ranks=ranks, aim=aim, changes=changes)
         if aim is not None and aim.moment == "anywhere":
             time.sleep(aim.count / 100)
@@ -189,10 +200,23 @@ def until_done(world, run, log, *overrides, kills, seed, ranks=1, moments=MOMENT
         ended = statuses(started)
         if -signal.SIGKILL in ended:
             hits.append(aim)
-        elif any(ended):
-            raise AssertionError(f"{ended}: {log.with_name(f'{log.name}.0').read_text()[-3000:]}")
-        elif len(hits) < kills:
-            raise AssertionError(f"the run is over after {len(hits)} of {kills} kills; make it longer")
-        else:
+            before_hits.append(before)
+            continue
+        if any(ended):
+            raise AssertionError(f"{ended}: {logs[0].read_text()[-3000:]}")
+        check(hits)
+        if len(hits) == kills:
             return hits
-    raise AssertionError(f"only {len(hits)} of {kills} kills in {20 * kills} starts")
+        if hits:
+            hits.pop()
+            before = before_hits.pop()
+        for path in contents(run, logs):
+            path.unlink()
+        for path, data in before.items():
+            path.write_bytes(data)
+    raise AssertionError(f"only {len(hits)} of {kills} kills in {20 * kills} starts; is the run long enough?")
+
+
+def contents(run, logs):
+    """All files of a run, by their paths."""
+    return {path: path.read_bytes() for path in (*run.rglob("*"), *logs) if path.is_file()}

@@ -10,15 +10,20 @@ import sys
 import tiny
 import torch
 
-if __name__ == "__main__":
+
+def two_ranks():
+    """The overrides of a training run that fairseq is to start two ranks of."""
     torch.cuda.device_count = lambda: 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    tiny.train(
-        *sys.argv[1:],
+    return (
         "distributed_training.distributed_world_size=2",
         "distributed_training.distributed_backend=gloo",
         f"distributed_training.distributed_init_method=tcp://localhost:{port}",
         "distributed_training.ddp_backend=legacy_ddp",
     )
+
+
+if __name__ == "__main__":
+    tiny.train(*sys.argv[1:], *two_ranks())
