@@ -190,9 +190,11 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
     yield from forth_and_back("dropout, residual, norm: torch", torchs, of, moved, times, rate)
     h = random(n, wide)
     yield from forth_and_back("gelu: torch", lambda: F.gelu(h), [h], (2 * n * wide * 2, 3 * n * wide * 2), times, rate)
-    microseconds = timed(lambda: h.sum(0), times)
-    gigabytes = n * wide * 2 / microseconds / 1e3
-    yield Measured("sum of a bias's gradient: torch", microseconds, gigabytes, gigabytes / rate)
+    ones = torch.ones(1, n, device=h.device, dtype=dtype)
+    for way, work in (("torch", lambda: h.sum(0)), ("product with ones", lambda: ones @ h)):
+        microseconds = timed(work, times)
+        gigabytes = n * wide * 2 / microseconds / 1e3
+        yield Measured(f"sum of a bias's gradient: {way}", microseconds, gigabytes, gigabytes / rate)
 
 
 def norms(size: Size, times: int, rate: float) -> Iterator[Measured]:
