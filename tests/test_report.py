@@ -66,7 +66,7 @@ def test_the_tsv_is_not_rounded(paper):
     assert "# checkpoint: checkpoint_best.pt (update 300, SHA-256 abababababab)" in lines
 
 
-@pytest.mark.parametrize(("rows", "said"), [(20, True), (19, False)])
+@pytest.mark.parametrize(("rows", "said"), [(50, True), (49, False)])
 def test_a_model_that_says_the_same_of_every_row_is_told_apart_from_one_that_is_not_asked_enough(
     tmp_path, capsys, rows, said
 ):

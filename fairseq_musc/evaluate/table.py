@@ -55,7 +55,7 @@ FORMAT = 1
 #: How far from 1 the probabilities of a row may sum up: softmax in 32-bit floats stays well below.
 SUM_TOLERANCE = 1e-4
 #: Of so many rows with one answer it is said that they have.
-FEW = 20
+FEW = 50
 
 
 @dataclass(frozen=True)
