@@ -33,7 +33,7 @@ from fairseq_musc.optim import MuscAdam
 from fairseq_musc.ranks import own_rank, wait_for_all_ranks
 from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
 from fairseq_musc.safe_loading import check_pickled_classes, keep_loading_safe
-from fairseq_musc.stopping import Stop, make_stoppable
+from fairseq_musc.stopping import ASKED, Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +173,7 @@ class MuscTask(FairseqTask):
         self.from_checkpoint = from_checkpoint
         self.late = Late()
         self.norms = Late()  # of the gradients of all processes
+        self.asked = Late()  # whether one of them was asked to stop
         self.stop = Stop()
         self.packed = False  # until a model is built that takes rows end to end
         self.updates = 0
@@ -462,7 +463,15 @@ class MuscTask(FairseqTask):
         in_training = any(key.startswith("L_") for key in first)
         if in_training and keys and all(first[key].is_cuda for key in keys):
             summed = {key: sum(logged[key] for logged in logging_outputs) for key in first}
-            late = self.late.read(torch.stack([summed[key].double() for key in keys]))
+            if ASKED in keys:  # of several processes; a run that goes on is not to hear what its last one was told
+                keys.remove(ASKED)
+                summed[ASKED] = float(self.asked.read(summed[ASKED].double()))
+            now = torch.stack([summed[key].double() for key in keys])
+            late = self.late.read(now)
+            if len(late) != len(
+                keys
+            ):  # a run goes on that was one of one process, or this is, and logs less on the GPU
+                late = now.cpu()
             logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
         self.stop.hear(logging_outputs)
         super().reduce_metrics(logging_outputs, criterion)

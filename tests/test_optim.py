@@ -105,6 +105,53 @@ def test_wrong_values_are_said_all_at_once():
         MuscAdam(config(adam_betas="fast"), parameters())
 
 
+def of_several_processes(loss, stop):
+    """What a task is given of an update of two processes: sums, all on the GPU."""
+    logged = {"loss": loss, "L_ce": loss / 2, "sample_size": 2, "nsentences": 8, "ntokens": 90, "stop": stop}
+    return [{key: torch.tensor(float(value), dtype=torch.float64) for key, value in logged.items()}]
+
+
+def late_task(world, folder, monkeypatch):
+    """A task for which all tensors lie on a GPU, and what it has shown of each update."""
+    task = tasks.setup_task(tiny.compose(world.data, world.encoder, folder / "run").task)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    for late in (task.late, task.asked):
+        monkeypatch.setattr(late, "read", lambda values, late=late: late.exchange((values, lambda: None)))
+
+    def shown(logs):
+        with metrics.aggregate(new_root=True) as seen:
+            task.reduce_metrics(logs, MuscCriterion.__new__(MuscCriterion))
+        return seen["loss"].avg
+
+    return task, shown
+
+
+def test_a_run_of_several_gpus_that_was_stopped_goes_on_for_more_than_an_update(world, tmp_path, monkeypatch):
+    task, shown = late_task(world, tmp_path, monkeypatch)
+    assert [shown(of_several_processes(loss, stop=0)) for loss in (8, 6)] == [4, 4]
+    assert shown(of_several_processes(5, stop=1)) == 3
+    assert not task.stop.agreed
+    assert shown(of_several_processes(4, stop=2)) == 2.5  # all hear of it together, an update later
+    assert task.stop.agreed
+    again, shown = late_task(world, tmp_path, monkeypatch)
+    again.late.wait_for(task.late.waiting())
+    assert [shown(of_several_processes(loss, stop=0)) for loss in (3, 2)] == [2, 1.5]
+    assert not again.stop.agreed
+
+
+def test_a_run_may_go_on_with_another_number_of_gpus(world, tmp_path, monkeypatch):
+    of_one = [{"loss": torch.tensor(7.0), "L_ce": torch.tensor(3.0), "sample_size": 1, "nsentences": 4, "ntokens": 9}]
+    for before, behind, expected in (
+        (of_one, of_several_processes(6, stop=0), 3),
+        (of_several_processes(6, stop=0), of_one, 7),
+    ):
+        first, shown = late_task(world, tmp_path, monkeypatch)
+        shown(before)
+        second, shown = late_task(world, tmp_path, monkeypatch)
+        second.late.wait_for(first.late.waiting())
+        assert shown(behind) == expected
+
+
 def test_what_a_gpu_logs_is_summed_and_read_late(world, tmp_path, monkeypatch):
     """The task's way, with the copy from the GPU replaced: keys, weights and order stay with their numbers."""
     task = tasks.setup_task(tiny.compose(world.data, world.encoder, tmp_path / "run").task)
