@@ -97,9 +97,9 @@ class MuscAdam(FairseqOptimizer):
 
         A tensor of one number, as several processes have it, is not looked at.
         """
-        gradients = [p.grad for p in self.params if p.grad is not None]
-        if gradients and torch.is_tensor(c):
-            torch._foreach_mul_(gradients, c.to(gradients[0]))
+        if torch.is_tensor(c):
+            if gradients := [p.grad for p in self.params if p.grad is not None]:
+                torch._foreach_mul_(gradients, c.to(gradients[0]))
         elif c != 1:
             super().multiply_grads(c)
 

@@ -6,7 +6,7 @@ A rank is one process of several that train together, each on batches of its own
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from fairseq.distributed import utils as distributed_utils
@@ -45,22 +45,19 @@ def summed_over_ranks(values: Sequence[Tensor | float], device: torch.device) ->
         values: numbers, and tensors of one number; those that lie elsewhere than on the device are waited for.
         device: that of the ranks' exchange.
     """
-    there = [torch.is_tensor(value) and value.device.type == device.type for value in values]
-    numbers = torch.tensor(
-        [0.0 if on_device else float(value) for value, on_device in zip(values, there, strict=True)],
-        dtype=torch.float64,
-        pin_memory=device.type == "cuda",  # from other memory the copy would be waited for
-    )
+    elsewhere = [float(value) for value in values if not _lies_on(value, device)]
+    # From memory that is not pinned the copy would be waited for.
+    pinned = torch.tensor(elsewhere, dtype=torch.float64, pin_memory=device.type == "cuda")
+    copied = iter(pinned.to(device, non_blocking=True))
     summed = torch.stack(
-        [
-            value.detach().double().reshape(()) if torch.is_tensor(value) and on_device else number
-            for value, on_device, number in zip(
-                values, there, numbers.to(device, non_blocking=True).unbind(), strict=True
-            )
-        ]
+        [value.detach().double().reshape(()) if _lies_on(value, device) else next(copied) for value in values]
     )
     distributed_utils.all_reduce(summed, group=distributed_utils.get_data_parallel_group())
     return list(summed.unbind())
+
+
+def _lies_on(value: Tensor | float, device: torch.device) -> TypeGuard[Tensor]:
+    return torch.is_tensor(value) and value.device.type == device.type
 
 
 def own_rank() -> int:

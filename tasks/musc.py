@@ -468,9 +468,8 @@ class MuscTask(FairseqTask):
                 summed[ASKED] = float(self.asked.read(summed[ASKED].double()))
             now = torch.stack([summed[key].double() for key in keys])
             late = self.late.read(now)
-            if len(late) != len(
-                keys
-            ):  # a run goes on that was one of one process, or this is, and logs less on the GPU
+            # A run goes on with another number of processes: of one, less is logged on the GPU.
+            if len(late) != len(keys):
                 late = now.cpu()
             logging_outputs = [{**summed, **dict(zip(keys, late.tolist(), strict=True))}]
         self.stop.hear(logging_outputs)

@@ -218,7 +218,6 @@ def train_unwaited(rank, count, ours, rows, world, run, store):
     """One rank of a training; notes which lines of a step wait for the GPU."""
     import warnings
 
-    from fairseq.distributed import utils as distributed
     from fairseq.trainer import Trainer
 
     from fairseq_musc.tasks import musc
@@ -235,12 +234,7 @@ def train_unwaited(rank, count, ours, rows, world, run, store):
         options.append(f"distributed_training.distributed_init_method=file://{store}")
         if DEVICE == "cpu":
             options += ["distributed_training.distributed_backend=gloo", "distributed_training.ddp_backend=legacy_ddp"]
-
-        def as_rank(cfg, main, **_):
-            cfg.distributed_training.distributed_rank = None
-            distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
-
-        distributed.call_main = as_rank
+        killed.be_rank(rank)
     step, waits = Trainer.train_step, []
 
     def watched(self, samples, raise_oom=False):

@@ -114,6 +114,17 @@ def forked(work, *arguments):
         os._exit(status)
 
 
+def be_rank(rank):
+    """Lets fairseq train in this process as one rank of those that are to be, and not start them itself."""
+    from fairseq.distributed import utils as distributed
+
+    def as_rank(cfg, main, **kwargs):
+        cfg.distributed_training.distributed_rank = None
+        distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
+
+    distributed.call_main = as_rank
+
+
 def child(log, world, run, overrides, rank, ranks, port, aim, changes):
     """A run, or one rank of it, in this process, whose output is from now on the log."""
     stream = open(log, "ab", buffering=0)  # noqa: SIM115
@@ -125,13 +136,7 @@ def child(log, world, run, overrides, rank, ranks, port, aim, changes):
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s", force=True)
     if ranks > 1:
-        from fairseq.distributed import utils as distributed
-
-        def as_rank(cfg, main, **kwargs):
-            cfg.distributed_training.distributed_rank = None
-            distributed.distributed_main(rank, main, cfg, {"start_rank": 0})
-
-        distributed.call_main = as_rank
+        be_rank(rank)
         overrides = (
             *overrides,
             f"distributed_training.distributed_world_size={ranks}",
