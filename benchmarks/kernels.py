@@ -243,15 +243,23 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
     qkv = torch.randn(spans.tokens, 3, size.heads, size.width // size.heads, device=device_of(), dtype=torch.bfloat16)
     qkv.requires_grad_()
     moved = (8 * qkv[:, 0].numel(), 16 * qkv[:, 0].numel())
-    for sizes in itertools.product((32, 64), (32, 64, 128), (2, 4, 8), (1, 2)):
-        ours.FORTH = ours.BACK = tiles = ours.Tiles(*sizes)
+    short = [ours.Tiles(M, 64, warps, stages) for M, warps, stages in itertools.product((32, 64), (2, 4, 8), (1, 2))]
+    long = [ours.Tiles(M, 128, warps, stages) for M, warps, stages in itertools.product((32, 64, 128), (4, 8), (1, 2))]
+    forth, back = ours.WHOLE_FORTH, ours.WHOLE_BACK
+    for ours.WHOLE_FORTH, ours.WHOLE_BACK in (
+        (forth, back),
+        ((), ()),
+        *(((tiles, forth[1]), (tiles, back[1])) for tiles in short),
+        *(((forth[0], tiles), (back[0], tiles)) for tiles in long),
+    ):
+        name = f"{[tuple(tiles) for tiles in ours.WHOLE_FORTH]} {[tuple(tiles) for tiles in ours.WHOLE_BACK]}"
         try:
             attention.check(attention.triton(), device_of(), torch.bfloat16, size.heads, size.width // size.heads)
             yield from forth_and_back(
-                str(tiles), lambda: attention.triton().of_whole(qkv, spans, DROPOUT), [qkv], moved, times, rate
+                name, lambda: attention.triton().of_whole(qkv, spans, DROPOUT), [qkv], moved, times, rate
             )
         except Exception as error:  # too large for the device, or wrong
-            yield Measured(str(tiles), error=(str(error) or repr(error)).splitlines()[0][:90])
+            yield Measured(name, error=(str(error) or repr(error)).splitlines()[0][:90])
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ from fairseq_musc.models import triton_attention, triton_norm
 
 FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "D_WEIGHT", "D_BIAS"}
 
-def made(kernel, constants):
+def made(kernel, constants, warps=4):
     types = {}
     for name in kernel.arg_names:
         if name in constants: types[name] = "constexpr"
@@ -122,12 +122,20 @@ def made(kernel, constants):
     aligned = [i for i, name in enumerate(kernel.arg_names)
                if name not in constants and (name.isupper() or name.startswith("stride"))]
     source = ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
-    return compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4, "num_stages": 1})
+    return compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 1})
 
 for M in (16, 64):
+    shape = {"heads": 12, "D": 64, "M": M, "N": 64, "DROPOUT": True}
     for kernel in (triton_attention.forward_kernel, triton_attention.backward_kernel):
-        binary = made(kernel, {"heads": 12, "D": 64, "M": M, "N": 64, "DROPOUT": True})
+        binary = made(kernel, {**shape, "ABOVE": 128})
         assert binary.metadata.shared <= 48 * 1024, binary.metadata.shared
+for kernel, of in ((triton_attention.one_block_forward_kernel, triton_attention.WHOLE_FORTH),
+                   (triton_attention.one_block_kernel, triton_attention.WHOLE_BACK)):
+    above = 0
+    for tiles in of:
+        for M in (16, tiles.M):
+            made(kernel, {"heads": 12, "D": 64, "M": M, "N": tiles.N, "ABOVE": above, "DROPOUT": True}, tiles.warps)
+        above = tiles.N
 made(triton_attention.delta_kernel, {"heads": 12, "D": 64, "M": 64})
 for kernel in (triton_norm.forward_kernel, triton_norm.backward_kernel):
     made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True})

@@ -36,8 +36,12 @@ class Tiles(NamedTuple):
     stages: int
 
 
+WHOLE_FORTH = (Tiles(64, 64, 4, 1), Tiles(64, 128, 4, 1))
+"""Of the forward kernel for rows whose keys are one block, shorter ones first."""
+WHOLE_BACK = (Tiles(64, 64, 4, 1), Tiles(128, 128, 8, 1))
+"""Of the backward kernel for such rows; the longest ones have as many keys as those of the forward kernel."""
 FORTH, BACK = Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1)
-"""Of the forward and of the backward kernel, for rows of some 55 tokens on an H200."""
+"""Of the kernels for rows that are longer."""
 
 
 @triton.jit
@@ -68,13 +72,14 @@ def forward_kernel(
     D: tl.constexpr,
     M: tl.constexpr,
     N: tl.constexpr,
+    ABOVE: tl.constexpr,
     DROPOUT: tl.constexpr,
 ):
-    """M queries of one row and head; LSE is the log of the sum of exponentials, base 2."""
+    """M queries of one row and head of more than ABOVE keys; LSE is the log of the sum of exponentials, base 2."""
     row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     q_start, k_start = tl.load(cu_q + row), tl.load(cu_k + row)
     q_count, k_count = tl.load(cu_q + row + 1) - q_start, tl.load(cu_k + row + 1) - k_start
-    if block * M >= q_count:
+    if (block * M >= q_count) | (k_count <= ABOVE):
         return
     m, d = block * M + tl.arange(0, M), tl.arange(0, D)
     token = q_start + m
@@ -106,6 +111,55 @@ def forward_kernel(
         mask=q_real,
     )
     tl.store(LSE + head * queries + token, highest + tl.log2(total), mask=m < q_count)
+
+
+@triton.jit(do_not_specialize=["longest", "threshold", "queries"])
+def one_block_forward_kernel(
+    Q,
+    K,
+    V,
+    OUT,
+    cu_q,
+    cu_k,
+    stride_q,
+    stride_k,
+    stride_out,
+    queries,
+    longest,
+    scale,
+    grow,
+    SEEDS,
+    threshold,
+    heads: tl.constexpr,
+    D: tl.constexpr,
+    M: tl.constexpr,
+    N: tl.constexpr,
+    ABOVE: tl.constexpr,
+    DROPOUT: tl.constexpr,
+):
+    """M queries of one row and head whose keys, more than ABOVE, are at most N."""
+    row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    k_start = tl.load(cu_k + row)
+    k_count = tl.load(cu_k + row + 1) - k_start
+    q_start = tl.load(cu_q + row)
+    q_count = tl.load(cu_q + row + 1) - q_start
+    if (k_count > N) | (k_count <= ABOVE) | (block * M >= q_count):
+        return
+    m, n = block * M + tl.arange(0, M), tl.arange(0, N)
+    column = head * D + tl.arange(0, D)[None, :]
+    token = q_start + m
+    q_real, k_real = (m < q_count)[:, None], (n < k_count)[:, None]
+    q = tl.load(Q + token[:, None] * stride_q + column, mask=q_real, other=0.0)
+    at_k = (k_start + n)[:, None] * stride_k + column
+    k = tl.load(K + at_k, mask=k_real, other=0.0)
+    v = tl.load(V + at_k, mask=k_real, other=0.0)
+    score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
+    p = tl.exp2(score - tl.max(score, 1)[:, None])
+    total = tl.sum(p, 1)
+    if DROPOUT:
+        p = tl.where(weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold), p, 0.0)
+    out = tl.dot(p.to(v.dtype), v) * (grow / total)[:, None]
+    tl.store(OUT + token[:, None] * stride_out + column, out.to(OUT.dtype.element_ty), mask=q_real)
 
 
 @triton.jit(do_not_specialize=["queries"])
@@ -163,15 +217,15 @@ def backward_kernel(
     D: tl.constexpr,
     M: tl.constexpr,
     N: tl.constexpr,
+    ABOVE: tl.constexpr,
     DROPOUT: tl.constexpr,
 ):
-    """The gradients of N keys and values, and those of M queries, of one row and head.
-
-    Where all keys of a row are in one block, the gradients of its queries come by the way.
-    """
+    """The gradients of N keys and values, and those of M queries, of one row and head, of more than ABOVE keys."""
     row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     q_start, k_start = tl.load(cu_q + row), tl.load(cu_k + row)
     q_count, k_count = tl.load(cu_q + row + 1) - q_start, tl.load(cu_k + row + 1) - k_start
+    if k_count <= ABOVE:
+        return
     column = head * D + tl.arange(0, D)[None, :]
     if block * N < k_count:
         n = block * N + tl.arange(0, N)
@@ -197,11 +251,9 @@ def backward_kernel(
             d_v += tl.dot(tl.trans(p.to(d_out.dtype)), d_out)
             d_score = d_score.to(q.dtype)
             d_k += tl.dot(tl.trans(d_score), q)
-            if k_count <= N:
-                tl.store(D_Q + at_q, (tl.dot(d_score, k) * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
         tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
         tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
-    if (k_count > N) & (block * M < q_count):
+    if block * M < q_count:
         m = block * M + tl.arange(0, M)
         token = q_start + m
         q_real = (m < q_count)[:, None]
@@ -225,6 +277,103 @@ def backward_kernel(
         tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
 
 
+@triton.jit
+def one_block_kernel(
+    Q,
+    K,
+    V,
+    D_OUT,
+    D_Q,
+    D_K,
+    D_V,
+    cu_q,
+    cu_k,
+    stride_q,
+    stride_k,
+    stride_out,
+    queries,
+    longest,
+    scale,
+    back_scale,
+    grow,
+    SEEDS,
+    threshold,
+    heads: tl.constexpr,
+    D: tl.constexpr,
+    M: tl.constexpr,
+    N: tl.constexpr,
+    ABOVE: tl.constexpr,
+    DROPOUT: tl.constexpr,
+):
+    """All gradients of one row and head whose keys, more than ABOVE, are at most N; queries come M at a time.
+
+    With all keys of a query at hand its weights are computed again from the scores alone, and the sum that the gradient
+    of a softmax needs from the weights and their gradients: neither the forward pass's output nor its LSE is read.
+    """
+    row, head = tl.program_id(0), tl.program_id(1)
+    k_start = tl.load(cu_k + row)
+    k_count = tl.load(cu_k + row + 1) - k_start
+    if (k_count > N) | (k_count <= ABOVE):
+        return
+    q_start = tl.load(cu_q + row)
+    q_count = tl.load(cu_q + row + 1) - q_start
+    column = head * D + tl.arange(0, D)[None, :]
+    n = tl.arange(0, N)
+    k_real = (n < k_count)[:, None]
+    at_k = (k_start + n)[:, None] * stride_k + column
+    k = tl.load(K + at_k, mask=k_real, other=0.0)
+    v = tl.load(V + at_k, mask=k_real, other=0.0)
+    if M >= N:  # one block of queries, too: no sum has to be kept while another is made
+        d_q, d_k, d_v, at_q, q_real = gradients_of_block(
+            Q, D_OUT, k, v, 0, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
+            longest, scale, grow, SEEDS, threshold, heads, M, DROPOUT,
+        )  # fmt: skip
+        tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
+    else:
+        d_k = tl.zeros([N, D], tl.float32)
+        d_v = tl.zeros([N, D], tl.float32)
+        for start in range(0, q_count, M):
+            d_q, more_k, more_v, at_q, q_real = gradients_of_block(
+                Q, D_OUT, k, v, start, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
+                longest, scale, grow, SEEDS, threshold, heads, M, DROPOUT,
+            )  # fmt: skip
+            tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
+            d_k += more_k
+            d_v += more_v
+    tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
+    tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
+
+
+@triton.jit
+def gradients_of_block(
+    Q, D_OUT, k, v, start, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
+    longest, scale, grow, SEEDS, threshold, heads: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    """Of M queries and all keys of their row: the gradients of queries, keys and values, and where the queries are."""
+    m = start + tl.arange(0, M)
+    token = q_start + m
+    q_real = (m < q_count)[:, None]
+    at_q = token[:, None] * stride_q + column
+    q = tl.load(Q + at_q, mask=q_real, other=0.0)
+    d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
+    score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
+    p = tl.exp2(score - tl.max(score, 1)[:, None])
+    p = tl.where(q_real, p / tl.sum(p, 1)[:, None], 0.0)
+    d_p = tl.dot(d_out, tl.trans(v))
+    if DROPOUT:
+        keep = weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold)
+        d_p = tl.where(keep, d_p * grow, 0.0)
+        dropped = tl.where(keep, p * grow, 0.0)
+    else:
+        dropped = p
+    d_v = tl.dot(tl.trans(dropped.to(d_out.dtype)), d_out)
+    d_p = p * d_p
+    d_score = (d_p - p * tl.sum(d_p, 1)[:, None]).to(q.dtype)
+    d_k = tl.dot(tl.trans(d_score), q)
+    d_q = tl.dot(d_score, k)
+    return d_q, d_k, d_v, at_q, q_real
+
+
 class ShortRows(torch.autograd.Function):
     """Attention of queries (tokens, heads, D) to keys and values that lie in one tensor (tokens, 2 or 3, heads, D).
 
@@ -243,23 +392,28 @@ class ShortRows(torch.autograd.Function):
         q_, k, v = kv.unbind(1) if q is None else (q, *kv.unbind(1))
         tokens, heads, D = q_.shape
         out = torch.empty(tokens, heads, D, dtype=q_.dtype, device=q_.device)
-        lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
         seeds = seeds_for(dropout, kv.device) if seeds is None else seeds
         ctx.constants = (of_q, of_k, dropout)
-        arguments, launch = _launch(q_, k, of_q, of_k, dropout, seeds)
-        forward_kernel[launch.pop("grid")](
-            q_,
-            k,
-            v,
-            out,
-            lse,
-            of_q.cu_seqlens,
-            of_k.cu_seqlens,
-            *arguments[:5],
-            D**-0.5 * LOG2_E,
-            *arguments[5:],
-            **launch,
-        )
+        arguments = _arguments(q_, k, of_k, dropout, seeds)
+        tensors, spans = (q_, k, v, out), (of_q.cu_seqlens, of_k.cu_seqlens)
+        rows, above, lse = len(of_k.cu_seqlens) - 1, 0, None
+        for tiles in WHOLE_FORTH:
+            if of_k.longest > above:
+                M = few_or(tiles.M, of_q)
+                one_block_forward_kernel[(rows, heads, triton.cdiv(min(of_q.longest, tiles.N), M))](
+                    *tensors, *spans, *arguments[:5], D**-0.5 * LOG2_E, *arguments[5:],
+                    heads=heads, D=D, M=M, N=tiles.N, ABOVE=above, DROPOUT=dropout > 0,
+                    num_warps=tiles.warps, num_stages=tiles.stages,
+                )  # fmt: skip
+            above = tiles.N
+        if of_k.longest > above:
+            lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
+            M = few_or(FORTH.M, of_q)
+            forward_kernel[(rows, heads, triton.cdiv(of_q.longest, M))](
+                *tensors, lse, *spans, *arguments[:5], D**-0.5 * LOG2_E, *arguments[5:],
+                heads=heads, D=D, M=M, N=FORTH.N, ABOVE=above, DROPOUT=dropout > 0,
+                num_warps=FORTH.warps, num_stages=FORTH.stages,
+            )  # fmt: skip
         ctx.save_for_backward(q, kv, out, lse, seeds)
         return out
 
@@ -273,36 +427,47 @@ class ShortRows(torch.autograd.Function):
         parts, d_parts = ((a.unbind(1) if b is None else (b, *a.unbind(1))) for a, b in ((kv, q), (d_kv, d_q)))
         tokens, heads, D = out.shape
         d_out = d_out.contiguous()
-        delta = torch.empty_like(lse)
-        delta_kernel[(triton.cdiv(tokens, 64), heads)](out, d_out, delta, tokens, heads=heads, D=D, M=64)
-        arguments, launch = _launch(parts[0], parts[1], of_q, of_k, dropout, seeds, keys=True)
-        backward_kernel[launch.pop("grid")](
-            *parts, d_out, lse, delta, *d_parts, of_q.cu_seqlens, of_k.cu_seqlens, *arguments[:5],
-            D**-0.5 * LOG2_E, D**-0.5, *arguments[5:], **launch,
-        )  # fmt: skip
+        tensors = (*parts, d_out)
+        spans = (of_q.cu_seqlens, of_k.cu_seqlens)
+        arguments = _arguments(parts[0], parts[1], of_k, dropout, seeds)
+        scales = (D**-0.5 * LOG2_E, D**-0.5)
+        rows, above = len(of_k.cu_seqlens) - 1, 0
+        for tiles in WHOLE_BACK:
+            if of_k.longest > above:
+                one_block_kernel[(rows, heads)](
+                    *tensors, *d_parts, *spans, *arguments[:5], *scales, *arguments[5:],
+                    heads=heads, D=D, M=few_or(tiles.M, of_q), N=tiles.N, ABOVE=above,
+                    DROPOUT=dropout > 0, num_warps=tiles.warps, num_stages=tiles.stages,
+                )  # fmt: skip
+            above = tiles.N
+        if of_k.longest > above:
+            delta = torch.empty_like(lse)
+            delta_kernel[(triton.cdiv(tokens, 64), heads)](out, d_out, delta, tokens, heads=heads, D=D, M=64)
+            M = few_or(BACK.M, of_q)
+            blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, BACK.N))
+            backward_kernel[(rows, heads, blocks)](
+                *tensors, lse, delta, *d_parts, *spans, *arguments[:5], *scales, *arguments[5:],
+                heads=heads, D=D, M=M, N=BACK.N, ABOVE=above, DROPOUT=dropout > 0,
+                num_warps=BACK.warps, num_stages=BACK.stages,
+            )  # fmt: skip
         return d_q, d_kv, None, None, None, None
 
 
-def _launch(
-    q: Tensor, k: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor, keys: bool = False
-) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that both kernels share, around the scale, and how they are launched.
+def few_or(M: int, of_q: Spans) -> int:
+    """How many queries a program takes: M, or 16 where no row has more."""
+    return 16 if of_q.longest <= 16 else M
+
+
+def _arguments(q: Tensor, k: Tensor, of_k: Spans, dropout: float, seeds: Tensor) -> list[Any]:
+    """The arguments that all kernels share, around the scale.
 
     Args:
         q: (queries, heads, D).
         k: (tokens, heads, D).
-        of_q: where rows lie in ``q``.
         of_k: where rows lie in ``k``.
         dropout: of the weights.
         seeds: two, (2,) int32.
-        keys: whether there is work for every block of keys, too, and not for queries alone.
     """
     tokens, heads, D = q.shape
-    tiles = BACK if keys else FORTH
-    M, N = 16 if of_q.longest <= 16 else tiles.M, tiles.N
-    blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, N) if keys else 1)
-    shared = [q.stride(0), k.stride(0), heads * D, tokens, of_k.longest]
-    of_dropout = [1 / (1 - dropout), seeds, threshold_of(dropout)]
-    sizes = {"heads": heads, "D": D, "M": M, "N": N, "DROPOUT": dropout > 0}
-    how = {"num_warps": tiles.warps, "num_stages": tiles.stages}
-    return [*shared, *of_dropout], {"grid": (len(of_k.cu_seqlens) - 1, heads, blocks), **sizes, **how}
+    strides = [q.stride(0), k.stride(0), heads * D]
+    return [*strides, tokens, of_k.longest, 1 / (1 - dropout), seeds, threshold_of(dropout)]
