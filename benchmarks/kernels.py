@@ -6,9 +6,9 @@
 
 The rows are those of one update: six languages of 32 pairs each, two plain views and two mixed ones, long as PAWS-X's.
 A kernel that moves data is bound by memory, so *GB/s* counts what it has to read and write, once, and *share* is of the
-rate of a large copy on the same device; of a product, *share* is of the rate of a large one. *us* is the median. With
---sweep every choice of tiles is held to plain attention first, and the ones that are wrong, or do not fit the device,
-are named. Writes FOLDER/kernels.json.
+rate of a large copy on the same device; of a product, *share* is of the rate of a large one. *us* is the median. The
+way back of what has a bias in front sums the gradient of that bias, too. With --sweep every choice of tiles is held to
+plain attention first, and the ones that are wrong, or do not fit the device, are named. Writes FOLDER/kernels.json.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device_of(), dtype=dtype).requires_grad_()
 
-    qkv = random(n, 3, size.heads, d // size.heads)
+    qkv, of_qkv = random(n, 3, size.heads, d // size.heads), random(3 * d)
     for name in attention.ATTENTIONS:
         if name != "padded" and not torch.cuda.is_available():
             continue
@@ -174,27 +174,35 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
         moved = (4 * n * d * 2, 8 * n * d * 2)
         try:
             yield from forth_and_back(
-                f"attention: {name}", lambda way=way: way.of_whole(qkv, spans, DROPOUT), [qkv], moved, times, rate
+                f"attention: {name}",
+                lambda way=way: way.of_whole(qkv, spans, DROPOUT, None, of_qkv),
+                [qkv, of_qkv],
+                moved,
+                times,
+                rate,
             )
         except (RuntimeError, ImportError) as error:
             yield Measured(f"attention: {name}", error=str(error).splitlines()[0])
-    x, a, weight, bias = random(n, d), random(n, d), random(d), random(d)
-    moved = (4 * n * d * 2, 4 * n * d * 2)
-    of = [x, a, weight, bias]
-    if torch.cuda.is_available():
-        from fairseq_musc.models.triton_norm import DropAddNorm
+    x, a, weight, bias, of_a = random(n, d), random(n, d), random(d), random(d), random(d)
+    h, of_h = random(n, wide), random(wide)
+    for name in ("triton", "torch") if torch.cuda.is_available() else ("torch",):
+        if name == "triton":
+            from fairseq_musc.models.triton_gelu import GeluOfBiased
+            from fairseq_musc.models.triton_norm import DropAddNorm
 
-        ours = lambda: DropAddNorm.apply(x, a, weight, bias, DROPOUT, 1e-12)  # noqa: E731
-        yield from forth_and_back("dropout, residual, norm: triton", ours, of, moved, times, rate)
-    torchs = lambda: F.layer_norm(x + F.dropout(a, DROPOUT), (d,), weight, bias, 1e-12)  # noqa: E731
-    yield from forth_and_back("dropout, residual, norm: torch", torchs, of, moved, times, rate)
-    h = random(n, wide)
-    yield from forth_and_back("gelu: torch", lambda: F.gelu(h), [h], (2 * n * wide * 2, 3 * n * wide * 2), times, rate)
-    ones = torch.ones(1, n, device=h.device, dtype=dtype)
-    for way, work in (("torch", lambda: h.sum(0)), ("product with ones", lambda: ones @ h)):
-        microseconds = timed(work, times)
-        gigabytes = n * wide * 2 / microseconds / 1e3
-        yield Measured(f"sum of a bias's gradient: {way}", microseconds, gigabytes, gigabytes / rate)
+            norm = lambda: DropAddNorm.apply(x, a, of_a, weight, bias, DROPOUT, 1e-12)  # noqa: E731
+            gelu = lambda: GeluOfBiased.apply(h, of_h)  # noqa: E731
+        else:
+            norm = lambda: F.layer_norm(
+                x + F.dropout(attention.Biased.apply(a, of_a), DROPOUT), (d,), weight, bias, 1e-12
+            )  # noqa: E731
+            gelu = lambda: F.gelu(attention.Biased.apply(h, of_h))  # noqa: E731
+        moved = (4 * n * d * 2, 4 * n * d * 2)
+        yield from forth_and_back(
+            f"dropout, residual, norm: {name}", norm, [x, a, of_a, weight, bias], moved, times, rate
+        )
+        moved = (2 * n * wide * 2, 3 * n * wide * 2)
+        yield from forth_and_back(f"gelu: {name}", gelu, [h, of_h], moved, times, rate)
 
 
 def norms(size: Size, times: int, rate: float) -> Iterator[Measured]:
@@ -242,6 +250,7 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
 
     qkv = torch.randn(spans.tokens, 3, size.heads, size.width // size.heads, device=device_of(), dtype=torch.bfloat16)
     qkv.requires_grad_()
+    bias = torch.randn(3 * size.width, device=device_of(), dtype=torch.bfloat16).requires_grad_()
     moved = (8 * qkv[:, 0].numel(), 16 * qkv[:, 0].numel())
     short = [ours.Tiles(M, 64, warps, stages) for M, warps, stages in itertools.product((32, 64), (2, 4, 8), (1, 2))]
     long = [ours.Tiles(M, 128, warps, stages) for M, warps, stages in itertools.product((32, 64, 128), (4, 8), (1, 2))]
@@ -256,7 +265,12 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
         try:
             attention.check(attention.triton(), device_of(), torch.bfloat16, size.heads, size.width // size.heads)
             yield from forth_and_back(
-                name, lambda: attention.triton().of_whole(qkv, spans, DROPOUT), [qkv], moved, times, rate
+                name,
+                lambda: attention.triton().of_whole(qkv, spans, DROPOUT, None, bias),
+                [qkv, bias],
+                moved,
+                times,
+                rate,
             )
         except Exception as error:  # too large for the device, or wrong
             yield Measured(name, error=(str(error) or repr(error)).splitlines()[0][:90])

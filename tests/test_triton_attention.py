@@ -65,13 +65,82 @@ def test_dropout_residual_and_norm_have_the_values_gradients_and_dropout_of_torc
 
 
 @needs_interpreter
+@pytest.mark.parametrize("lengths", [[7, 128, 1, 64, 100], [150, 9]], ids=str)
+@pytest.mark.parametrize("some", [False, True], ids=["whole", "some queries"])
+def test_a_bias_in_front_of_attention_gets_the_sum_of_the_gradients_with_dropout_too(lengths, some):
+    tokens, R = sum(lengths), len(lengths)
+    spans = attention.Spans(torch.tensor([0, *lengths]).cumsum(0).int(), max(lengths), tokens)
+    torch.manual_seed(0)
+    q, x = torch.randn(R, 2, 16), torch.randn(tokens, 2 if some else 3, 2, 16, requires_grad=True)
+    bias = torch.randn(x[0].numel(), requires_grad=True)
+    with_bias = x + bias.view(x.shape[1:])  # what the gradient is of is here, beside what sums it by the way
+    by_the_way = torch.zeros_like(bias, requires_grad=True)
+    of_ones = attention.Spans.of_ones(R, CPU)
+    for way in (attention.triton(), attention.PADDED):
+        if some:
+            value = way.of_parts(q, with_bias, of_ones, spans, 0.3, None, by_the_way)
+        else:
+            value = way.of_whole(with_bias, spans, 0.3, None, by_the_way)
+        inputs = (x, bias, by_the_way)
+        d_x, d_bias, summed = torch.autograd.grad(value, inputs, torch.randn_like(value), retain_graph=True)
+        torch.testing.assert_close(summed, d_bias)
+        torch.testing.assert_close(summed, d_x.sum(0).flatten())
+
+
+@needs_interpreter
+def test_biases_behind_attention_get_the_sums_of_the_gradients_with_dropout_too(monkeypatch):
+    from fairseq_musc.models import triton_gelu, triton_norm
+
+    monkeypatch.setattr(triton_norm, "PROGRAMS", 7)
+    monkeypatch.setattr(triton_gelu, "PROGRAMS", 6)
+    monkeypatch.setattr(triton_gelu, "COLUMNS", 16)  # so that 40 columns are three blocks, the last one cut off
+    torch.manual_seed(0)
+    x, a, upstream = (torch.randn(101, 40) for _ in range(3))
+    a.requires_grad_()
+    bias, weight = torch.randn(40, requires_grad=True), torch.rand(40)
+    normed = triton_norm.DropAddNorm.apply(x, a, bias, weight, weight, 0.4, 1e-5)
+    d_a, d_bias = torch.autograd.grad(normed, (a, bias), upstream)
+    assert 0.3 < float((d_a == 0).double().mean()) < 0.5
+    torch.testing.assert_close(d_bias, d_a.sum(0))
+    expected = torch.nn.functional.gelu(a + bias)
+    got = triton_gelu.GeluOfBiased.apply((a + bias.detach()), bias)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    for one, other in zip(*(torch.autograd.grad(y, (a, bias), upstream) for y in (got, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("name", "exact"), [("gelu", True), ("gelu_new", False), ("relu", False)])
+def test_only_the_exact_gelu_is_taken_for_it(name, exact):
+    from transformers.activations import ACT2FN
+
+    assert packed.is_gelu(ACT2FN[name]) is exact
+
+
+@needs_interpreter
+def test_another_activation_keeps_its_own_gradient():
+    torch.manual_seed(0)
+    w = packed.Weights(*(torch.randn(s, requires_grad=True) for s in packed_shapes(8)))
+    x, attended, upstream = torch.randn(9, 8), torch.randn(9, 8), torch.randn(9, 8)
+    results = []
+    for way in (packed.fused_behind_attention, packed.behind_attention):
+        value = way(x, attended, w, torch.nn.functional.silu, 0.0, 1e-5)
+        results.append((value, *torch.autograd.grad(value, w[2:], upstream)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def packed_shapes(d):
+    return (3 * d, d), (3 * d,), (d, d), (d,), (d,), (d,), (2 * d, d), (2 * d,), (d, 2 * d), (d,), (d,), (d,)
+
+
+@needs_interpreter
 def test_draws_are_independent_of_their_neighbours_and_of_other_calls():
     from fairseq_musc.models.triton_norm import DropAddNorm
 
     n, d, p = 200, 64, 0.5
     torch.manual_seed(0)
     zero, one = torch.zeros(n, d), torch.ones(n, d)
-    masks = [(DropAddNorm.apply(zero, one, one[0], zero[0], p, 1e-5) > 0).double() - p for _ in range(3)]
+    masks = [(DropAddNorm.apply(zero, one, zero[0], one[0], zero[0], p, 1e-5) > 0).double() - p for _ in range(3)]
     bound = 4.5 * p**2 / (n * d) ** 0.5  # standard errors of a covariance of independent draws
     for mask in masks:
         assert abs(mask.mean()) < 4.5 * p / (n * d) ** 0.5
@@ -107,9 +176,9 @@ import subprocess, sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from fairseq_musc.models import triton_attention, triton_norm
+from fairseq_musc.models import triton_attention, triton_gelu, triton_norm
 
-FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "D_WEIGHT", "D_BIAS"}
+FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "D_WEIGHT", "D_BIAS", "D_A_BIAS", "SUMS"}
 
 def made(kernel, constants, warps=4):
     types = {}
@@ -129,16 +198,18 @@ for M in (16, 64):
     for kernel in (triton_attention.forward_kernel, triton_attention.backward_kernel):
         binary = made(kernel, {**shape, "ABOVE": 128})
         assert binary.metadata.shared <= 48 * 1024, binary.metadata.shared
-for kernel, of in ((triton_attention.one_block_forward_kernel, triton_attention.WHOLE_FORTH),
-                   (triton_attention.one_block_kernel, triton_attention.WHOLE_BACK)):
+for kernel, of, more in ((triton_attention.one_block_forward_kernel, triton_attention.WHOLE_FORTH, {}),
+                         (triton_attention.one_block_kernel, triton_attention.WHOLE_BACK, {"OF_Q": True})):
     above = 0
     for tiles in of:
         for M in (16, tiles.M):
-            made(kernel, {"heads": 12, "D": 64, "M": M, "N": tiles.N, "ABOVE": above, "DROPOUT": True}, tiles.warps)
+            sizes = {"heads": 12, "D": 64, "M": M, "N": tiles.N, "ABOVE": above, "DROPOUT": True}
+            made(kernel, {**sizes, **more}, tiles.warps)
         above = tiles.N
 made(triton_attention.delta_kernel, {"heads": 12, "D": 64, "M": 64})
 for kernel in (triton_norm.forward_kernel, triton_norm.backward_kernel):
     made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True})
+made(triton_gelu.backward_kernel, {"d": 3072, "M": triton_gelu.ROWS, "N": triton_gelu.COLUMNS})
 """
 
 

@@ -49,6 +49,7 @@ MODULES = (
 MORE_MODULES = (
     "transformers.models.bert.tokenization_bert_fast",
     "fairseq_musc.models.triton_attention",
+    "fairseq_musc.models.triton_gelu",
     "fairseq_musc.models.triton_norm",
 )
 

@@ -13,7 +13,7 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,27 +53,59 @@ class Attention(NamedTuple):
     """One way to attend; dropout is the probability with which a weight is set to zero while the others grow."""
 
     of_whole: Callable[..., Tensor]
-    """(qkv, spans, dropout, seeds) -> the mixed values (tokens, heads, width), for queries, keys and values (tokens, 3,
-    heads, width) of the same rows."""
+    """(qkv, spans, dropout, seeds, bias) -> the mixed values (tokens, heads, width), for queries, keys and values
+    (tokens, 3, heads, width) of the same rows."""
     of_parts: Callable[..., Tensor]
-    """(q, kv, spans of the queries, spans of the keys, dropout, seeds) -> (queries, heads, width), for some queries
-    (queries, heads, width) of rows whose keys and values are (tokens, 2, heads, width)."""
+    """(q, kv, spans of the queries, spans of the keys, dropout, seeds, bias) -> (queries, heads, width), for some
+    queries (queries, heads, width) of rows whose keys and values are (tokens, 2, heads, width).
+
+    A ``bias`` of ``qkv`` or ``kv``, as many numbers as a token has, is one that has been added already: it is given for
+    its gradient alone, which a kernel can sum where it makes what it is the sum of."""
     seeded: bool = False
     """Whether dropout follows from ``seeds``, (2,) int32 on the device, or None to draw them; the others leave them
     alone, and draw from torch's generator."""
 
 
+class Biased(torch.autograd.Function):
+    """Takes x (tokens, ...) as it is, with a bias that has been added to it, which gets the gradient of one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+        """``x``.
+
+        Args:
+            ctx: autograd's.
+            x: (tokens, ...).
+            bias: as many numbers as a token of ``x`` has, or None.
+        """
+        ctx.shape = None if bias is None else bias.shape
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, d_x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The gradients of x and of the bias."""
+        return d_x, None if ctx.shape is None else d_x.sum(0).view(ctx.shape)
+
+
 def of_three(attend: Callable[[Tensor, Tensor, Tensor, Spans, Spans, float], Tensor]) -> Attention:
     """The way of a function that takes q, k and v, (tokens, heads, width) each."""
 
-    def of_whole(qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None) -> Tensor:
-        q, k, v = qkv.unbind(1)
+    def of_whole(
+        qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        q, k, v = Biased.apply(qkv, bias).unbind(1)
         return attend(q, k, v, spans, spans, dropout)
 
     def of_parts(
-        q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+        q: Tensor,
+        kv: Tensor,
+        of_q: Spans,
+        of_k: Spans,
+        dropout: float,
+        seeds: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        k, v = kv.unbind(1)
+        k, v = Biased.apply(kv, bias).unbind(1)
         return attend(q, k, v, of_q, of_k, dropout)
 
     return Attention(of_whole, of_parts)
@@ -126,17 +158,25 @@ def triton() -> Attention:
 
     otherwise = of_three(flash)
 
-    def of_whole(qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None) -> Tensor:
+    def of_whole(
+        qkv: Tensor, spans: Spans, dropout: float, seeds: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         if qkv.numel() >= LARGEST:
-            return otherwise.of_whole(qkv, spans, dropout)
-        return ShortRows.apply(None, qkv, spans, spans, dropout, seeds)
+            return otherwise.of_whole(qkv, spans, dropout, None, bias)
+        return ShortRows.apply(None, qkv, spans, spans, dropout, seeds, bias)
 
     def of_parts(
-        q: Tensor, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+        q: Tensor,
+        kv: Tensor,
+        of_q: Spans,
+        of_k: Spans,
+        dropout: float,
+        seeds: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         if kv.numel() >= LARGEST:
-            return otherwise.of_parts(q, kv, of_q, of_k, dropout)
-        return ShortRows.apply(q, kv, of_q, of_k, dropout, seeds)
+            return otherwise.of_parts(q, kv, of_q, of_k, dropout, None, bias)
+        return ShortRows.apply(q, kv, of_q, of_k, dropout, seeds, bias)
 
     return Attention(of_whole, of_parts, seeded=True)
 
@@ -210,12 +250,16 @@ def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads:
         return torch.randn(*shape, heads, width, device=device, dtype=dtype, requires_grad=True)
 
     qkv, q, kv = random(tokens, 3), random(len(lengths)), random(tokens, 2)
+    bias_of_whole, bias_of_few = random(3), random(2)
     whole, few = random(tokens).detach(), random(len(lengths)).detach()
     results = []
     for way in (attention, PADDED):
-        value = way.of_whole(qkv, of_k, 0.0)
-        of_few = way.of_parts(q, kv, of_one, of_k, 0.0)
-        gradients = (*torch.autograd.grad(value, qkv, whole), *torch.autograd.grad(of_few, (q, kv), few))
+        value = way.of_whole(qkv, of_k, 0.0, None, bias_of_whole)
+        of_few = way.of_parts(q, kv, of_one, of_k, 0.0, None, bias_of_few)
+        gradients = (
+            *torch.autograd.grad(value, (qkv, bias_of_whole), whole),
+            *torch.autograd.grad(of_few, (q, kv, bias_of_few), few),
+        )
         results.append([value.detach(), of_few.detach(), *gradients])
     for got, expected in zip(*results, strict=True):
         error = float((got.float() - expected.float()).norm() / expected.float().norm())

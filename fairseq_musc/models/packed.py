@@ -150,16 +150,28 @@ def fused_behind_attention(
 ) -> Tensor:
     """The same, with dropout, residual and norm in one kernel of Triton; it drops by ``seeds``, (2, 2) int32.
 
+    The products add the biases; the gradient of each is summed by the kernel that makes what it is the sum of.
+
     Raises:
         ImportError: Triton is not installed.
     """
+    from fairseq_musc.models.triton_gelu import GeluOfBiased
     from fairseq_musc.models.triton_norm import DropAddNorm
 
     first, second = (None, None) if seeds is None else seeds.unbind()
-    projected = F.linear(attended, w.out, w.out_bias)
-    x = DropAddNorm.apply(x, projected, w.norm1, w.norm1_bias, dropout, eps, first)
-    projected = F.linear(activation(F.linear(x, w.up, w.up_bias)), w.down, w.down_bias)
-    return DropAddNorm.apply(x, projected, w.norm2, w.norm2_bias, dropout, eps, second)
+    projected = F.linear(attended, w.out, w.out_bias.detach())
+    x = DropAddNorm.apply(x, projected, w.out_bias, w.norm1, w.norm1_bias, dropout, eps, first)
+    if is_gelu(activation):
+        hidden = GeluOfBiased.apply(F.linear(x, w.up, w.up_bias.detach()), w.up_bias)
+    else:
+        hidden = activation(F.linear(x, w.up, w.up_bias))
+    projected = F.linear(hidden, w.down, w.down_bias.detach())
+    return DropAddNorm.apply(x, projected, w.down_bias, w.norm2, w.norm2_bias, dropout, eps, second)
+
+
+def is_gelu(activation: Callable[[Tensor], Tensor]) -> bool:
+    """Whether an activation of transformers is torch's exact GELU."""
+    return getattr(activation, "act", activation) is F.gelu
 
 
 @functools.cache
@@ -371,13 +383,15 @@ class PackedEncoder:
         training = self.encoder.training
         of_weights = layer.attention.self.dropout.p if training else 0.0
         for_weights, for_projections = (None, None) if seeds is None else (seeds[0], seeds[1:])
+        # Products add the biases; their gradients are left to what makes the gradients that they are the sums of.
         if x is all_x:
-            qkv = F.linear(x, w.qkv, w.qkv_bias).view(-1, 3, heads, d // heads)
-            attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights, for_weights)
+            qkv = F.linear(x, w.qkv, w.qkv_bias.detach()).view(-1, 3, heads, d // heads)
+            attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights, for_weights, w.qkv_bias)
         else:
             q = F.linear(x, w.qkv[:d], w.qkv_bias[:d]).view(-1, heads, d // heads)
-            kv = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:]).view(-1, 2, heads, d // heads)
-            attended = self.way_to_attend(kv).of_parts(q, kv, of_x, of_all, of_weights, for_weights)
+            kv = F.linear(all_x, w.qkv[d:], w.qkv_bias[d:].detach()).view(-1, 2, heads, d // heads)
+            way = self.way_to_attend(kv)
+            attended = way.of_parts(q, kv, of_x, of_all, of_weights, for_weights, w.qkv_bias[d:])
         dropout = layer.output.dropout.p if training else 0.0
         # The first layer's for all: each has one of its own, for which the rest would be compiled again.
         activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn

@@ -36,9 +36,9 @@ class Tiles(NamedTuple):
     stages: int
 
 
-WHOLE_FORTH = (Tiles(64, 64, 4, 1), Tiles(64, 128, 4, 1))
+WHOLE_FORTH: tuple[Tiles, ...] = (Tiles(64, 64, 4, 1), Tiles(64, 128, 4, 1))
 """Of the forward kernel for rows whose keys are one block, shorter ones first."""
-WHOLE_BACK = (Tiles(64, 64, 4, 1), Tiles(128, 128, 8, 1))
+WHOLE_BACK: tuple[Tiles, ...] = (Tiles(64, 64, 4, 1), Tiles(128, 128, 8, 1))
 """Of the backward kernel for such rows; the longest ones have as many keys as those of the forward kernel."""
 FORTH, BACK = Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1)
 """Of the kernels for rows that are longer."""
@@ -286,6 +286,7 @@ def one_block_kernel(
     D_Q,
     D_K,
     D_V,
+    SUMS,
     cu_q,
     cu_k,
     stride_q,
@@ -303,9 +304,12 @@ def one_block_kernel(
     M: tl.constexpr,
     N: tl.constexpr,
     ABOVE: tl.constexpr,
+    OF_Q: tl.constexpr,
     DROPOUT: tl.constexpr,
 ):
     """All gradients of one row and head whose keys, more than ABOVE, are at most N; queries come M at a time.
+
+    SUMS are those over the tokens of the row, of queries too if OF_Q.
 
     With all keys of a query at hand its weights are computed again from the scores alone, and the sum that the gradient
     of a softmax needs from the weights and their gradients: neither the forward pass's output nor its LSE is read.
@@ -329,9 +333,11 @@ def one_block_kernel(
             longest, scale, grow, SEEDS, threshold, heads, M, DROPOUT,
         )  # fmt: skip
         tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
+        of_queries = tl.sum(d_q, 0)
     else:
         d_k = tl.zeros([N, D], tl.float32)
         d_v = tl.zeros([N, D], tl.float32)
+        of_queries = tl.zeros([D], tl.float32)
         for start in range(0, q_count, M):
             d_q, more_k, more_v, at_q, q_real = gradients_of_block(
                 Q, D_OUT, k, v, start, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
@@ -340,8 +346,15 @@ def one_block_kernel(
             tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
             d_k += more_k
             d_v += more_v
+            of_queries += tl.sum(d_q, 0)
     tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
     tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
+    at_sum = SUMS + (row * (3 if OF_Q else 2) * heads + head) * D + tl.arange(0, D)
+    if OF_Q:
+        tl.store(at_sum, of_queries * back_scale)
+        at_sum += heads * D
+    tl.store(at_sum, tl.sum(d_k, 0) * back_scale)
+    tl.store(at_sum + heads * D, tl.sum(d_v, 0))
 
 
 @triton.jit
@@ -382,18 +395,25 @@ class ShortRows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor | None, kv: Tensor, of_q: Spans, of_k: Spans, dropout: float, seeds: Tensor | None = None
+        ctx: Any,
+        q: Tensor | None,
+        kv: Tensor,
+        of_q: Spans,
+        of_k: Spans,
+        dropout: float,
+        seeds: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """The mixed values, as the queries.
 
-        Args: as of the class, where their rows lie, the share of weights that are dropped, and two seeds (2,) int32 of
-            which; None draws them.
+        Args: as of the class, where their rows lie, the share of weights that are dropped, two seeds (2,) int32 of
+            which, None draws them; and a bias that has been added to ``kv``, for its gradient alone.
         """
         q_, k, v = kv.unbind(1) if q is None else (q, *kv.unbind(1))
         tokens, heads, D = q_.shape
         out = torch.empty(tokens, heads, D, dtype=q_.dtype, device=q_.device)
         seeds = seeds_for(dropout, kv.device) if seeds is None else seeds
-        ctx.constants = (of_q, of_k, dropout)
+        ctx.constants = (of_q, of_k, dropout, None if bias is None else bias.shape)
         arguments = _arguments(q_, k, of_k, dropout, seeds)
         tensors, spans = (q_, k, v, out), (of_q.cu_seqlens, of_k.cu_seqlens)
         rows, above, lse = len(of_k.cu_seqlens) - 1, 0, None
@@ -419,9 +439,9 @@ class ShortRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> Any:
-        """The gradients of the two tensors, written in place of their parts."""
+        """The gradients of the two tensors, written in place of their parts, and of the bias."""
         q, kv, out, lse, seeds = ctx.saved_tensors
-        of_q, of_k, dropout = ctx.constants
+        of_q, of_k, dropout, shape_of_bias = ctx.constants
         d_kv = torch.empty_like(kv)
         d_q = None if q is None else torch.empty_like(q)
         parts, d_parts = ((a.unbind(1) if b is None else (b, *a.unbind(1))) for a, b in ((kv, q), (d_kv, d_q)))
@@ -432,11 +452,12 @@ class ShortRows(torch.autograd.Function):
         arguments = _arguments(parts[0], parts[1], of_k, dropout, seeds)
         scales = (D**-0.5 * LOG2_E, D**-0.5)
         rows, above = len(of_k.cu_seqlens) - 1, 0
+        sums = torch.zeros(rows, *kv.shape[1:], dtype=torch.float32, device=kv.device)
         for tiles in WHOLE_BACK:
             if of_k.longest > above:
                 one_block_kernel[(rows, heads)](
-                    *tensors, *d_parts, *spans, *arguments[:5], *scales, *arguments[5:],
-                    heads=heads, D=D, M=few_or(tiles.M, of_q), N=tiles.N, ABOVE=above,
+                    *tensors, *d_parts, sums, *spans, *arguments[:5], *scales, *arguments[5:],
+                    heads=heads, D=D, M=few_or(tiles.M, of_q), N=tiles.N, ABOVE=above, OF_Q=q is None,
                     DROPOUT=dropout > 0, num_warps=tiles.warps, num_stages=tiles.stages,
                 )  # fmt: skip
             above = tiles.N
@@ -450,7 +471,9 @@ class ShortRows(torch.autograd.Function):
                 heads=heads, D=D, M=M, N=BACK.N, ABOVE=above, DROPOUT=dropout > 0,
                 num_warps=BACK.warps, num_stages=BACK.stages,
             )  # fmt: skip
-        return d_q, d_kv, None, None, None, None
+            sums = d_kv  # these kernels give none
+        d_bias = None if shape_of_bias is None else sums.sum(0).view(shape_of_bias).to(kv.dtype)
+        return d_q, d_kv, None, None, None, None, d_bias
 
 
 def few_or(M: int, of_q: Spans) -> int:

@@ -1,6 +1,7 @@
 """Dropout, residual and LayerNorm behind a projection as one Triton kernel forward and one back.
 
-One by one, they read and write the tokens several times over; they are bound by memory. Dropout is that of
+One by one, they read and write the tokens several times over; they are bound by memory. The way back sums the
+gradient of the projection's bias, too, which is the sum over tokens of that of the projection. Dropout is that of
 :mod:`fairseq_musc.models.triton_dropout`; the place of an element is its number.
 """
 
@@ -50,16 +51,17 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["tokens", "threshold"])
 def backward_kernel(
-    D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, D_WEIGHT, D_BIAS, tokens, grow, threshold,
+    D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, D_WEIGHT, D_BIAS, D_A_BIAS, tokens, grow, threshold,
     d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and bias."""
+    """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and biases."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     column = tl.arange(0, WIDTH)
     inside = (column < d)[None, :]
     weight = tl.load(WEIGHT + column, mask=column < d, other=0.0).to(tl.float32)
     d_weight = tl.zeros([WIDTH], tl.float32)
     d_bias = tl.zeros([WIDTH], tl.float32)
+    d_a_bias = tl.zeros([WIDTH], tl.float32)
     for start in range(program * M, tokens, programs * M):
         row = start + tl.arange(0, M)
         real = (row < tokens)[:, None] & inside
@@ -79,18 +81,21 @@ def backward_kernel(
         if DROPOUT:
             d_x = tl.where(kept(at, tl.load(SEEDS), tl.load(SEEDS + 1), threshold), d_x * grow, 0.0)
             tl.store(D_A + at, d_x.to(D_A.dtype.element_ty), mask=real)
+        d_a_bias += tl.sum(d_x, 0)
     tl.store(D_WEIGHT + program * d + column, d_weight, mask=column < d)
     tl.store(D_BIAS + program * d + column, d_bias, mask=column < d)
+    tl.store(D_A_BIAS + program * d + column, d_a_bias, mask=column < d)
 
 
 class DropAddNorm(torch.autograd.Function):
-    """``layer_norm(x + dropout(a), weight, bias)`` of (n, d)."""
+    """``layer_norm(x + dropout(a), weight, bias)`` of (n, d), where a has a bias whose gradient comes from here."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
         a: Tensor,
+        a_bias: Tensor,
         weight: Tensor,
         bias: Tensor,
         dropout: float,
@@ -99,7 +104,8 @@ class DropAddNorm(torch.autograd.Function):
     ) -> Tensor:
         """The normed sum, (n, d).
 
-        Args: as of the torch functions, and two seeds (2,) int32 of what is dropped; None draws them.
+        Args: as of the torch functions; ``a_bias`` (d,), which has been added to ``a``, for its gradient alone; and two
+            seeds (2,) int32 of what is dropped, None draws them.
         """
         tokens, d = x.shape
         x, a = x.contiguous(), a.contiguous()
@@ -116,20 +122,20 @@ class DropAddNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> Any:
-        """The gradients of the four tensors."""
+        """The gradients of the five tensors."""
         s, mean, scale, weight, seeds = ctx.saved_tensors
         dropout = ctx.dropout
         tokens, d = s.shape
         d_x = torch.empty_like(s)
         d_a = torch.empty_like(s) if dropout else d_x
         programs = min(PROGRAMS, triton.cdiv(tokens, ROWS))
-        sums = torch.empty(2, programs, d, dtype=torch.float32, device=s.device)
+        sums = torch.empty(3, programs, d, dtype=torch.float32, device=s.device)
         backward_kernel[(programs,)](
             d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, *sums, tokens, 1 / (1 - dropout),
             threshold_of(dropout), **_sizes(d, dropout),
         )  # fmt: skip
-        d_weight, d_bias = sums.sum(1).to(weight.dtype)
-        return d_x, d_a, d_weight, d_bias, None, None, None
+        d_weight, d_bias, d_a_bias = sums.sum(1).to(weight.dtype)
+        return d_x, d_a, d_a_bias, d_weight, d_bias, None, None, None
 
 
 def _sizes(d: int, dropout: float) -> dict[str, Any]:
