@@ -185,6 +185,7 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
             yield Measured(f"attention: {name}", error=str(error).splitlines()[0])
     x, a, weight, bias, of_a = random(n, d), random(n, d), random(d), random(d), random(d)
     h, of_h = random(n, wide), random(wide)
+    plain = attention.Biased.apply
     for name in ("triton", "torch") if torch.cuda.is_available() else ("torch",):
         if name == "triton":
             from fairseq_musc.models.triton_gelu import GeluOfBiased
@@ -193,10 +194,8 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
             norm = lambda: DropAddNorm.apply(x, a, of_a, weight, bias, DROPOUT, 1e-12)  # noqa: E731
             gelu = lambda: GeluOfBiased.apply(h, of_h)  # noqa: E731
         else:
-            norm = lambda: F.layer_norm(
-                x + F.dropout(attention.Biased.apply(a, of_a), DROPOUT), (d,), weight, bias, 1e-12
-            )  # noqa: E731
-            gelu = lambda: F.gelu(attention.Biased.apply(h, of_h))  # noqa: E731
+            norm = lambda: F.layer_norm(x + F.dropout(plain(a, of_a), DROPOUT), (d,), weight, bias, 1e-12)  # noqa: E731
+            gelu = lambda: F.gelu(plain(h, of_h))  # noqa: E731
         moved = (4 * n * d * 2, 4 * n * d * 2)
         yield from forth_and_back(
             f"dropout, residual, norm: {name}", norm, [x, a, of_a, weight, bias], moved, times, rate
