@@ -37,6 +37,8 @@ from fairseq_musc.files import write_json, written_whole
 
 LINE = re.compile(r"^\[([-0-9]+ [0-9:,]+)\]\[train_inner\]\[INFO\] - (\{.*\})$", re.MULTILINE)
 
+VIEWS = ("local", "gathered")
+
 
 @dataclass
 class Result:
@@ -62,6 +64,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the world, the logs and the table")
     parser.add_argument("--world", type=Path, help="folder of the world of training.py, if elsewhere")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes")
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        choices=VIEWS,
+        default=list(VIEWS),
+        help="of the losses, where there are several processes",
+    )
     parser.add_argument("--updates", type=int, default=240, help="of each training; the first third is not counted")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds that one training may take")
     parser.add_argument("--options", nargs="*", default=[], help="overrides of the recipe, e.g. model.graphs=true")
@@ -79,7 +88,7 @@ def main() -> None:
     results: list[Result] = []
     for count in arguments.processes:
         alone_in_network = time_all_reduce(count, gradients, arguments.tiny) if count > 1 else 0.0
-        for view in ("local",) if count == 1 else ("local", "gathered"):
+        for view in ("local",) if count == 1 else arguments.views:
             result = Result(count, view, all_reduce=alone_in_network)
             time_processes(result, world, output, updates, arguments)
             alone = next((r.pairs_per_second for r in results if r.processes == 1), result.pairs_per_second)
