@@ -9,10 +9,12 @@ import torch
 from fairseq import tasks
 from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoModel
+from triton_interpreter import needs_interpreter
 
 from fairseq_musc.data.databin import TokenRows
 from fairseq_musc.data.pairs import joined_views, padded
 from fairseq_musc.mixing import mix_within_groups
+from fairseq_musc.models import packed as models_packed
 from fairseq_musc.models.classifier import MuscClassifier, MuscClassifierConfig
 from fairseq_musc.models.packed import why_not_packed
 from fairseq_musc.packing import packed, rows_for_encoder
@@ -97,6 +99,16 @@ def test_values_and_all_gradients_are_those_of_padded_rows(kind, mix_at):
     beside, end_to_end = both_ways(alpha, kind)
     expected, got = gradients(model, beside), gradients(model, end_to_end)
     assert all(value.any() for name, value in expected.items() if "key.bias" not in name)
+    assert_equal_up_to_rounding(got, expected)
+
+
+@needs_interpreter
+def test_the_kernels_for_a_gpu_have_the_values_and_gradients_of_padded_rows(monkeypatch):
+    monkeypatch.setattr(models_packed, "fused_is_right", lambda device, dtype, d: True)
+    alpha = torch.rand(2, len(GROUPS), generator=torch.Generator().manual_seed(6))
+    beside, end_to_end = both_ways(alpha)
+    expected = gradients(classifier(packed=False), beside)
+    got = gradients(classifier(attention="triton", fuse="triton"), end_to_end)
     assert_equal_up_to_rounding(got, expected)
 
 

@@ -112,6 +112,37 @@ def weights_of(parameters: Sequence[Tensor], dtype: torch.dtype) -> Weights:
     return Weights(torch.cat(list(parameters[:3])), torch.cat(list(parameters[3:6])), *parameters[6:])
 
 
+class ProductBeside(torch.autograd.Function):
+    """``F.linear(x, weight, bias)``, and x itself for what else becomes of it: the product adds up their gradients.
+
+    Autograd would add them in a pass of its own over the tokens. The gradient of the bias is left to what makes the
+    gradient that it is the sum of.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The product (n, k), and ``x``.
+
+        Args:
+            ctx: autograd's.
+            x: (n, d).
+            weight: (k, d).
+            bias: (k,), which gets no gradient here.
+        """
+        ctx.save_for_backward(x, weight)
+        ctx.set_materialize_grads(False)
+        return F.linear(x, weight, bias), x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, d_product: Tensor, d_x: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        """The gradients of ``x`` and ``weight``; that of what else became of ``x`` is overwritten."""
+        x, weight = ctx.saved_tensors
+        d_weight = d_product.t() @ x if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, d_weight, None
+        return d_product @ weight if d_x is None else d_x.addmm_(d_product, weight), d_weight, None
+
+
 def behind_attention(
     x: Tensor,
     attended: Tensor,
@@ -162,7 +193,8 @@ def fused_behind_attention(
     projected = F.linear(attended, w.out, w.out_bias.detach())
     x = DropAddNorm.apply(x, projected, w.out_bias, w.norm1, w.norm1_bias, dropout, eps, first)
     if is_gelu(activation):
-        hidden = GeluOfBiased.apply(F.linear(x, w.up, w.up_bias.detach()), w.up_bias)
+        product, x = ProductBeside.apply(x, w.up, w.up_bias)
+        hidden = GeluOfBiased.apply(product, w.up_bias)
     else:
         hidden = activation(F.linear(x, w.up, w.up_bias))
     projected = F.linear(hidden, w.down, w.down_bias.detach())
@@ -383,9 +415,14 @@ class PackedEncoder:
         training = self.encoder.training
         of_weights = layer.attention.self.dropout.p if training else 0.0
         for_weights, for_projections = (None, None) if seeds is None else (seeds[0], seeds[1:])
+        behind = self.way_behind_attention(x)
         # Products add the biases; their gradients are left to what makes the gradients that they are the sums of.
         if x is all_x:
-            qkv = F.linear(x, w.qkv, w.qkv_bias.detach()).view(-1, 3, heads, d // heads)
+            if behind is fused_behind_attention:
+                product, x = ProductBeside.apply(x, w.qkv, w.qkv_bias)
+            else:
+                product = F.linear(x, w.qkv, w.qkv_bias.detach())
+            qkv = product.view(-1, 3, heads, d // heads)
             attended = self.way_to_attend(qkv).of_whole(qkv, of_all, of_weights, for_weights, w.qkv_bias)
         else:
             q = F.linear(x, w.qkv[:d], w.qkv_bias[:d]).view(-1, heads, d // heads)
@@ -395,7 +432,6 @@ class PackedEncoder:
         dropout = layer.output.dropout.p if training else 0.0
         # The first layer's for all: each has one of its own, for which the rest would be compiled again.
         activation = self.encoder.encoder.layer[0].intermediate.intermediate_act_fn
-        behind = self.way_behind_attention(x)
         eps = layer.output.LayerNorm.eps
         return behind(x, attended.reshape(-1, d), w, activation, dropout, eps, for_projections)
 
