@@ -3,6 +3,7 @@
 They need Triton, which torch brings along on machines with a GPU: `pip install triton==3.9.0` elsewhere.
 """
 
+import math
 import subprocess
 import sys
 
@@ -104,9 +105,35 @@ def test_biases_behind_attention_get_the_sums_of_the_gradients_with_dropout_too(
     torch.testing.assert_close(d_bias, d_a.sum(0))
     expected = torch.nn.functional.gelu(a + bias)
     got = triton_gelu.GeluOfBiased.apply((a + bias.detach()), bias)
-    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    torch.testing.assert_close(got, expected)
     for one, other in zip(*(torch.autograd.grad(y, (a, bias), upstream) for y in (got, expected)), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@needs_interpreter
+def test_gelu_is_off_by_less_than_rounding_of_single_precision():
+    """Held to the error function of Python in double precision, far out to both sides, too."""
+    from fairseq_musc.models.triton_gelu import GeluOfBiased
+
+    x = torch.linspace(-9, 9, 1801)[:, None].requires_grad_()
+    got = GeluOfBiased.apply(x, torch.zeros(1))
+    (gradient,) = torch.autograd.grad(got.sum(), x)
+    for at, y, dy in zip(x.flatten().tolist(), got.flatten().tolist(), gradient.flatten().tolist(), strict=True):
+        below = math.erfc(-at / math.sqrt(2)) / 2
+        density = math.exp(-at * at / 2) / math.sqrt(2 * math.pi)
+        assert abs(y - at * below) < 3e-7 * max(1, abs(at))
+        assert abs(dy - below - at * density) < 1e-6
+
+
+@needs_interpreter
+@pytest.mark.parametrize("shape", [(1, 3), (300, 2, 21), (128, 16)], ids=str)
+def test_sums_over_what_programs_leave(shape):
+    from fairseq_musc.models.triton_sums import added_up
+
+    torch.manual_seed(0)
+    parts = torch.randn(shape)
+    torch.testing.assert_close(added_up(parts, torch.float32), parts.double().sum(0).float())
+    assert added_up(parts, torch.bfloat16).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("name", "exact"), [("gelu", True), ("gelu_new", False), ("relu", False)])
@@ -176,9 +203,9 @@ import subprocess, sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from fairseq_musc.models import triton_attention, triton_gelu, triton_norm
+from fairseq_musc.models import triton_attention, triton_gelu, triton_norm, triton_sums
 
-FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "D_WEIGHT", "D_BIAS", "D_A_BIAS", "SUMS"}
+FLOATS = {"LSE", "DELTA", "MEAN", "SCALE", "SUMS", "PARTS"}
 
 def made(kernel, constants, warps=4):
     types = {}
@@ -209,7 +236,9 @@ for kernel, of, more in ((triton_attention.one_block_forward_kernel, triton_atte
 made(triton_attention.delta_kernel, {"heads": 12, "D": 64, "M": 64})
 for kernel in (triton_norm.forward_kernel, triton_norm.backward_kernel):
     made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True})
+made(triton_gelu.forward_kernel, {"BLOCK": triton_gelu.BLOCK})
 made(triton_gelu.backward_kernel, {"d": 3072, "M": triton_gelu.ROWS, "N": triton_gelu.COLUMNS})
+made(triton_sums.sum_kernel, {"M": triton_sums.ROWS, "N": triton_sums.COLUMNS})
 """
 
 

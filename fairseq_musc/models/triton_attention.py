@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fairseq_musc.models.seeds import seeds_for, threshold_of
 from fairseq_musc.models.triton_dropout import kept
+from fairseq_musc.models.triton_sums import added_up
 
 if TYPE_CHECKING:
     from fairseq_musc.models.attention import Spans
@@ -471,8 +472,10 @@ class ShortRows(torch.autograd.Function):
                 heads=heads, D=D, M=M, N=BACK.N, ABOVE=above, DROPOUT=dropout > 0,
                 num_warps=BACK.warps, num_stages=BACK.stages,
             )  # fmt: skip
-            sums = d_kv  # these kernels give none
-        d_bias = None if shape_of_bias is None else sums.sum(0).view(shape_of_bias).to(kv.dtype)
+        d_bias = None
+        if shape_of_bias is not None:  # the kernels for longer rows do not sum
+            d_bias = added_up(sums, kv.dtype) if of_k.longest <= above else d_kv.sum(0)
+            d_bias = d_bias.view(shape_of_bias)
         return d_q, d_kv, None, None, None, None, d_bias
 
 

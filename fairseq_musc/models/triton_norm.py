@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fairseq_musc.models.seeds import seeds_for, threshold_of
 from fairseq_musc.models.triton_dropout import kept
+from fairseq_musc.models.triton_sums import added_up
 
 ROWS = 2  # tokens that one program takes at once
 PROGRAMS = 792  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
@@ -51,7 +52,7 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["tokens", "threshold"])
 def backward_kernel(
-    D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, D_WEIGHT, D_BIAS, D_A_BIAS, tokens, grow, threshold,
+    D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, SUMS, tokens, grow, threshold,
     d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and biases."""
@@ -82,9 +83,10 @@ def backward_kernel(
             d_x = tl.where(kept(at, tl.load(SEEDS), tl.load(SEEDS + 1), threshold), d_x * grow, 0.0)
             tl.store(D_A + at, d_x.to(D_A.dtype.element_ty), mask=real)
         d_a_bias += tl.sum(d_x, 0)
-    tl.store(D_WEIGHT + program * d + column, d_weight, mask=column < d)
-    tl.store(D_BIAS + program * d + column, d_bias, mask=column < d)
-    tl.store(D_A_BIAS + program * d + column, d_a_bias, mask=column < d)
+    at = SUMS + program * 3 * d + column
+    tl.store(at, d_weight, mask=column < d)
+    tl.store(at + d, d_bias, mask=column < d)
+    tl.store(at + 2 * d, d_a_bias, mask=column < d)
 
 
 class DropAddNorm(torch.autograd.Function):
@@ -129,12 +131,12 @@ class DropAddNorm(torch.autograd.Function):
         d_x = torch.empty_like(s)
         d_a = torch.empty_like(s) if dropout else d_x
         programs = min(PROGRAMS, triton.cdiv(tokens, ROWS))
-        sums = torch.empty(3, programs, d, dtype=torch.float32, device=s.device)
+        sums = torch.empty(programs, 3, d, dtype=torch.float32, device=s.device)
         backward_kernel[(programs,)](
-            d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, *sums, tokens, 1 / (1 - dropout),
+            d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, sums, tokens, 1 / (1 - dropout),
             threshold_of(dropout), **_sizes(d, dropout),
         )  # fmt: skip
-        d_weight, d_bias, d_a_bias = sums.sum(1).to(weight.dtype)
+        d_weight, d_bias, d_a_bias = added_up(sums, weight.dtype)
         return d_x, d_a, d_a_bias, d_weight, d_bias, None, None, None
 
 
