@@ -2,14 +2,15 @@
 
 torch's flash attention is made for long rows: of a row of 60 tokens it computes a block of 128 by 128, and its backward
 pass gathers the gradient of queries in float32 beside. Here a block is 64 by 64, nothing is gathered beside, and the
-three gradients are written where the projection of queries, keys and values takes them from.
+three gradients are written where the projection of queries, keys and values takes them from. Rows of up to 128 keys are
+taken whole (:mod:`fairseq_musc.models.triton_whole_rows`); the kernels of this file are for longer ones.
 
 Dropout is that of :mod:`fairseq_musc.models.triton_dropout`; the place of a weight is (query token, head, key).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
@@ -17,38 +18,23 @@ import triton.language as tl
 from torch import Tensor
 
 from fairseq_musc.models.seeds import seeds_for, threshold_of
-from fairseq_musc.models.triton_dropout import kept
 from fairseq_musc.models.triton_sums import added_up
+from fairseq_musc.models.triton_whole_rows import (
+    WHOLE_BACK,
+    WHOLE_FORTH,
+    Tiles,
+    weights_kept,
+    whole_backward_kernel,
+    whole_forward_kernel,
+)
 
 if TYPE_CHECKING:
     from fairseq_musc.models.attention import Spans
 
 LOG2_E = 1.4426950408889634
 
-
-class Tiles(NamedTuple):
-    """What one program of a kernel takes at once, and how it is run (benchmarks/kernels.py --sweep tries others)."""
-
-    M: int
-    """Queries."""
-    N: int
-    """Keys."""
-    warps: int
-    stages: int
-
-
-WHOLE_FORTH: tuple[Tiles, ...] = (Tiles(64, 64, 4, 1), Tiles(64, 128, 4, 1))
-"""Of the forward kernel for rows whose keys are one block, shorter ones first."""
-WHOLE_BACK: tuple[Tiles, ...] = (Tiles(64, 64, 4, 1), Tiles(128, 128, 8, 1))
-"""Of the backward kernel for such rows; the longest ones have as many keys as those of the forward kernel."""
-FORTH, BACK = Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1)
-"""Of the kernels for rows that are longer."""
-
-
-@triton.jit
-def weights_kept(token, head, key, heads, longest, SEEDS, threshold):
-    """Which of the weights of ``token`` (M, 1) for ``key`` (1, N) are kept."""
-    return kept((token * heads + head) * longest + key, tl.load(SEEDS), tl.load(SEEDS + 1), threshold)
+FORTH, BACK = Tiles(64, 64, 0, 4, 0), Tiles(64, 64, 0, 4, 168)
+"""Of the kernels for rows that are longer than those which are taken whole."""
 
 
 @triton.jit(do_not_specialize=["longest", "threshold", "queries"])
@@ -112,55 +98,6 @@ def forward_kernel(
         mask=q_real,
     )
     tl.store(LSE + head * queries + token, highest + tl.log2(total), mask=m < q_count)
-
-
-@triton.jit(do_not_specialize=["longest", "threshold", "queries"])
-def one_block_forward_kernel(
-    Q,
-    K,
-    V,
-    OUT,
-    cu_q,
-    cu_k,
-    stride_q,
-    stride_k,
-    stride_out,
-    queries,
-    longest,
-    scale,
-    grow,
-    SEEDS,
-    threshold,
-    heads: tl.constexpr,
-    D: tl.constexpr,
-    M: tl.constexpr,
-    N: tl.constexpr,
-    ABOVE: tl.constexpr,
-    DROPOUT: tl.constexpr,
-):
-    """M queries of one row and head whose keys, more than ABOVE, are at most N."""
-    row, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    k_start = tl.load(cu_k + row)
-    k_count = tl.load(cu_k + row + 1) - k_start
-    q_start = tl.load(cu_q + row)
-    q_count = tl.load(cu_q + row + 1) - q_start
-    if (k_count > N) | (k_count <= ABOVE) | (block * M >= q_count):
-        return
-    m, n = block * M + tl.arange(0, M), tl.arange(0, N)
-    column = head * D + tl.arange(0, D)[None, :]
-    token = q_start + m
-    q_real, k_real = (m < q_count)[:, None], (n < k_count)[:, None]
-    q = tl.load(Q + token[:, None] * stride_q + column, mask=q_real, other=0.0)
-    at_k = (k_start + n)[:, None] * stride_k + column
-    k = tl.load(K + at_k, mask=k_real, other=0.0)
-    v = tl.load(V + at_k, mask=k_real, other=0.0)
-    score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
-    p = tl.exp2(score - tl.max(score, 1)[:, None])
-    total = tl.sum(p, 1)
-    if DROPOUT:
-        p = tl.where(weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold), p, 0.0)
-    out = tl.dot(p.to(v.dtype), v) * (grow / total)[:, None]
-    tl.store(OUT + token[:, None] * stride_out + column, out.to(OUT.dtype.element_ty), mask=q_real)
 
 
 @triton.jit(do_not_specialize=["queries"])
@@ -278,116 +215,6 @@ def backward_kernel(
         tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
 
 
-@triton.jit
-def one_block_kernel(
-    Q,
-    K,
-    V,
-    D_OUT,
-    D_Q,
-    D_K,
-    D_V,
-    SUMS,
-    cu_q,
-    cu_k,
-    stride_q,
-    stride_k,
-    stride_out,
-    queries,
-    longest,
-    scale,
-    back_scale,
-    grow,
-    SEEDS,
-    threshold,
-    heads: tl.constexpr,
-    D: tl.constexpr,
-    M: tl.constexpr,
-    N: tl.constexpr,
-    ABOVE: tl.constexpr,
-    OF_Q: tl.constexpr,
-    DROPOUT: tl.constexpr,
-):
-    """All gradients of one row and head whose keys, more than ABOVE, are at most N; queries come M at a time.
-
-    SUMS are those over the tokens of the row, of queries too if OF_Q.
-
-    With all keys of a query at hand its weights are computed again from the scores alone, and the sum that the gradient
-    of a softmax needs from the weights and their gradients: neither the forward pass's output nor its LSE is read.
-    """
-    row, head = tl.program_id(0), tl.program_id(1)
-    k_start = tl.load(cu_k + row)
-    k_count = tl.load(cu_k + row + 1) - k_start
-    if (k_count > N) | (k_count <= ABOVE):
-        return
-    q_start = tl.load(cu_q + row)
-    q_count = tl.load(cu_q + row + 1) - q_start
-    column = head * D + tl.arange(0, D)[None, :]
-    n = tl.arange(0, N)
-    k_real = (n < k_count)[:, None]
-    at_k = (k_start + n)[:, None] * stride_k + column
-    k = tl.load(K + at_k, mask=k_real, other=0.0)
-    v = tl.load(V + at_k, mask=k_real, other=0.0)
-    if M >= N:  # one block of queries, too: no sum has to be kept while another is made
-        d_q, d_k, d_v, at_q, q_real = gradients_of_block(
-            Q, D_OUT, k, v, 0, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
-            longest, scale, grow, SEEDS, threshold, heads, M, DROPOUT,
-        )  # fmt: skip
-        tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
-        of_queries = tl.sum(d_q, 0)
-    else:
-        d_k = tl.zeros([N, D], tl.float32)
-        d_v = tl.zeros([N, D], tl.float32)
-        of_queries = tl.zeros([D], tl.float32)
-        for start in range(0, q_count, M):
-            d_q, more_k, more_v, at_q, q_real = gradients_of_block(
-                Q, D_OUT, k, v, start, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
-                longest, scale, grow, SEEDS, threshold, heads, M, DROPOUT,
-            )  # fmt: skip
-            tl.store(D_Q + at_q, (d_q * back_scale).to(D_Q.dtype.element_ty), mask=q_real)
-            d_k += more_k
-            d_v += more_v
-            of_queries += tl.sum(d_q, 0)
-    tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
-    tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
-    at_sum = SUMS + (row * (3 if OF_Q else 2) * heads + head) * D + tl.arange(0, D)
-    if OF_Q:
-        tl.store(at_sum, of_queries * back_scale)
-        at_sum += heads * D
-    tl.store(at_sum, tl.sum(d_k, 0) * back_scale)
-    tl.store(at_sum + heads * D, tl.sum(d_v, 0))
-
-
-@triton.jit
-def gradients_of_block(
-    Q, D_OUT, k, v, start, q_start, q_count, n, k_count, head, column, stride_q, stride_out,
-    longest, scale, grow, SEEDS, threshold, heads: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
-):  # fmt: skip
-    """Of M queries and all keys of their row: the gradients of queries, keys and values, and where the queries are."""
-    m = start + tl.arange(0, M)
-    token = q_start + m
-    q_real = (m < q_count)[:, None]
-    at_q = token[:, None] * stride_q + column
-    q = tl.load(Q + at_q, mask=q_real, other=0.0)
-    d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
-    score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
-    p = tl.exp2(score - tl.max(score, 1)[:, None])
-    p = tl.where(q_real, p / tl.sum(p, 1)[:, None], 0.0)
-    d_p = tl.dot(d_out, tl.trans(v))
-    if DROPOUT:
-        keep = weights_kept(token[:, None], head, n[None, :], heads, longest, SEEDS, threshold)
-        d_p = tl.where(keep, d_p * grow, 0.0)
-        dropped = tl.where(keep, p * grow, 0.0)
-    else:
-        dropped = p
-    d_v = tl.dot(tl.trans(dropped.to(d_out.dtype)), d_out)
-    d_p = p * d_p
-    d_score = (d_p - p * tl.sum(d_p, 1)[:, None]).to(q.dtype)
-    d_k = tl.dot(tl.trans(d_score), q)
-    d_q = tl.dot(d_score, k)
-    return d_q, d_k, d_v, at_q, q_real
-
-
 class ShortRows(torch.autograd.Function):
     """Attention of queries (tokens, heads, D) to keys and values that lie in one tensor (tokens, 2 or 3, heads, D).
 
@@ -418,22 +245,21 @@ class ShortRows(torch.autograd.Function):
         arguments = _arguments(q_, k, of_k, dropout, seeds)
         tensors, spans = (q_, k, v, out), (of_q.cu_seqlens, of_k.cu_seqlens)
         rows, above, lse = len(of_k.cu_seqlens) - 1, 0, None
+        few = of_q.longest <= 16
         for tiles in WHOLE_FORTH:
             if of_k.longest > above:
-                M = few_or(tiles.M, of_q)
-                one_block_forward_kernel[(rows, heads, triton.cdiv(min(of_q.longest, tiles.N), M))](
+                how = tiles.launched(few)
+                whole_forward_kernel[(rows, heads, triton.cdiv(min(of_q.longest, tiles.keys), how["M"]))](
                     *tensors, *spans, *arguments[:5], D**-0.5 * LOG2_E, *arguments[5:],
-                    heads=heads, D=D, M=M, N=tiles.N, ABOVE=above, DROPOUT=dropout > 0,
-                    num_warps=tiles.warps, num_stages=tiles.stages,
+                    heads=heads, D=D, REST=tiles.REST, ABOVE=above, DROPOUT=dropout > 0, **how,
                 )  # fmt: skip
-            above = tiles.N
+            above = tiles.keys
         if of_k.longest > above:
             lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
-            M = few_or(FORTH.M, of_q)
-            forward_kernel[(rows, heads, triton.cdiv(of_q.longest, M))](
+            how = FORTH.launched(few)
+            forward_kernel[(rows, heads, triton.cdiv(of_q.longest, how["M"]))](
                 *tensors, lse, *spans, *arguments[:5], D**-0.5 * LOG2_E, *arguments[5:],
-                heads=heads, D=D, M=M, N=FORTH.N, ABOVE=above, DROPOUT=dropout > 0,
-                num_warps=FORTH.warps, num_stages=FORTH.stages,
+                heads=heads, D=D, ABOVE=above, DROPOUT=dropout > 0, **how,
             )  # fmt: skip
         ctx.save_for_backward(q, kv, out, lse, seeds)
         return out
@@ -454,34 +280,29 @@ class ShortRows(torch.autograd.Function):
         scales = (D**-0.5 * LOG2_E, D**-0.5)
         rows, above = len(of_k.cu_seqlens) - 1, 0
         sums = torch.zeros(rows, *kv.shape[1:], dtype=torch.float32, device=kv.device)
+        few = of_q.longest <= 16
         for tiles in WHOLE_BACK:
             if of_k.longest > above:
-                one_block_kernel[(rows, heads)](
+                whole_backward_kernel[(rows, heads)](
                     *tensors, *d_parts, sums, *spans, *arguments[:5], *scales, *arguments[5:],
-                    heads=heads, D=D, M=few_or(tiles.M, of_q), N=tiles.N, ABOVE=above, OF_Q=q is None,
-                    DROPOUT=dropout > 0, num_warps=tiles.warps, num_stages=tiles.stages,
+                    heads=heads, D=D, REST=tiles.REST, ABOVE=above, OF_Q=q is None, DROPOUT=dropout > 0,
+                    **tiles.launched(few),
                 )  # fmt: skip
-            above = tiles.N
+            above = tiles.keys
         if of_k.longest > above:
             delta = torch.empty_like(lse)
             delta_kernel[(triton.cdiv(tokens, 64), heads)](out, d_out, delta, tokens, heads=heads, D=D, M=64)
-            M = few_or(BACK.M, of_q)
-            blocks = max(triton.cdiv(of_q.longest, M), triton.cdiv(of_k.longest, BACK.N))
+            how = BACK.launched(few)
+            blocks = max(triton.cdiv(of_q.longest, how["M"]), triton.cdiv(of_k.longest, BACK.N))
             backward_kernel[(rows, heads, blocks)](
                 *tensors, lse, delta, *d_parts, *spans, *arguments[:5], *scales, *arguments[5:],
-                heads=heads, D=D, M=M, N=BACK.N, ABOVE=above, DROPOUT=dropout > 0,
-                num_warps=BACK.warps, num_stages=BACK.stages,
+                heads=heads, D=D, ABOVE=above, DROPOUT=dropout > 0, **how,
             )  # fmt: skip
         d_bias = None
         if shape_of_bias is not None:  # the kernels for longer rows do not sum
             d_bias = added_up(sums, kv.dtype) if of_k.longest <= above else d_kv.sum(0)
             d_bias = d_bias.view(shape_of_bias)
         return d_q, d_kv, None, None, None, None, d_bias
-
-
-def few_or(M: int, of_q: Spans) -> int:
-    """How many queries a program takes: M, or 16 where no row has more."""
-    return 16 if of_q.longest <= 16 else M
 
 
 def _arguments(q: Tensor, k: Tensor, of_k: Spans, dropout: float, seeds: Tensor) -> list[Any]:
