@@ -262,10 +262,9 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
     qkv.requires_grad_()
     bias = torch.randn(3 * size.width, device=device_of(), dtype=torch.bfloat16).requires_grad_()
     moved = (8 * qkv[:, 0].numel(), 16 * qkv[:, 0].numel())
-    # By the keys that a row may have: what the kernels of 64, 96 and 128 keys are tried with.
     tried = [
-        [rows.Tiles(M, 64, rest, warps, most) for M, warps, most in itertools.product((16, 32, 64), (4, 8), (0, 128))]
-        for rest in (0, 32, 64)
+        [rows.Tiles(M, N, warps, most) for M, warps, most in itertools.product((16, 32, 64), (4, 8), (0, 128))]
+        for N in (64, 128)
     ]
     forth, back = rows.WHOLE_FORTH, rows.WHOLE_BACK
     for ours.WHOLE_FORTH, ours.WHOLE_BACK in (

@@ -232,13 +232,13 @@ for kernel, of, more in ((whole_rows.whole_forward_kernel, whole_rows.WHOLE_FORT
     for tiles in of:
         for few in (False, True):
             how = tiles.launched(few)
-            sizes = {"heads": 12, "D": 64, "M": how["M"], "N": how["N"], "REST": tiles.REST, "ABOVE": above}
+            sizes = {"heads": 12, "D": 64, "M": how["M"], "N": how["N"], "ABOVE": above}
             made(kernel, {**sizes, "DROPOUT": True, **more}, tiles.warps)
-        above = tiles.keys
-assert [tiles.keys for tiles in whole_rows.WHOLE_FORTH] == [tiles.keys for tiles in whole_rows.WHOLE_BACK]
+        above = tiles.N
+assert [tiles.N for tiles in whole_rows.WHOLE_FORTH] == [tiles.N for tiles in whole_rows.WHOLE_BACK]
 made(triton_attention.delta_kernel, {"heads": 12, "D": 64, "M": 64})
-for kernel in (triton_norm.forward_kernel, triton_norm.backward_kernel):
-    made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True})
+for kernel, more in ((triton_norm.forward_kernel, {}), (triton_norm.backward_kernel, {"STAGES": triton_norm.STAGES})):
+    made(kernel, {"d": 768, "WIDTH": 1024, "M": triton_norm.ROWS, "DROPOUT": True, **more})
 made(triton_gelu.forward_kernel, {"BLOCK": triton_gelu.BLOCK})
 made(triton_gelu.backward_kernel, {"d": 3072, "M": triton_gelu.ROWS, "N": triton_gelu.COLUMNS})
 made(triton_sums.sum_kernel, {"M": triton_sums.ROWS, "N": triton_sums.COLUMNS})

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LOG2_E = 1.4426950408889634
 
-FORTH, BACK = Tiles(64, 64, 0, 4, 0), Tiles(64, 64, 0, 4, 168)
+FORTH, BACK = Tiles(64, 64, 4, 0), Tiles(64, 64, 4, 168)
 """Of the kernels for rows that are longer than those which are taken whole."""
 
 
@@ -249,11 +249,11 @@ class ShortRows(torch.autograd.Function):
         for tiles in WHOLE_FORTH:
             if of_k.longest > above:
                 how = tiles.launched(few)
-                whole_forward_kernel[(rows, heads, triton.cdiv(min(of_q.longest, tiles.keys), how["M"]))](
+                whole_forward_kernel[(rows, heads, triton.cdiv(min(of_q.longest, tiles.N), how["M"]))](
                     *tensors, *spans, *arguments[:5], D**-0.5 * LOG2_E, *arguments[5:],
-                    heads=heads, D=D, REST=tiles.REST, ABOVE=above, DROPOUT=dropout > 0, **how,
+                    heads=heads, D=D, ABOVE=above, DROPOUT=dropout > 0, **how,
                 )  # fmt: skip
-            above = tiles.keys
+            above = tiles.N
         if of_k.longest > above:
             lse = torch.empty(heads, tokens, dtype=torch.float32, device=q_.device)
             how = FORTH.launched(few)
@@ -285,10 +285,9 @@ class ShortRows(torch.autograd.Function):
             if of_k.longest > above:
                 whole_backward_kernel[(rows, heads)](
                     *tensors, *d_parts, sums, *spans, *arguments[:5], *scales, *arguments[5:],
-                    heads=heads, D=D, REST=tiles.REST, ABOVE=above, OF_Q=q is None, DROPOUT=dropout > 0,
-                    **tiles.launched(few),
+                    heads=heads, D=D, ABOVE=above, OF_Q=q is None, DROPOUT=dropout > 0, **tiles.launched(few),
                 )  # fmt: skip
-            above = tiles.keys
+            above = tiles.N
         if of_k.longest > above:
             delta = torch.empty_like(lse)
             delta_kernel[(triton.cdiv(tokens, 64), heads)](out, d_out, delta, tokens, heads=heads, D=D, M=64)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fairseq_musc.models.triton_sums import added_up
 
-BLOCK = 4096  # elements that a program of the forward pass takes
+BLOCK = 2048  # elements that a program of the forward pass takes
 ROWS, COLUMNS = 4, 512  # that a program of the backward pass takes at once
 PROGRAMS = 1056  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
 

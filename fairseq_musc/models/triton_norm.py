@@ -19,7 +19,8 @@ from fairseq_musc.models.triton_dropout import kept
 from fairseq_musc.models.triton_sums import added_up
 
 ROWS = 2  # tokens that one program takes at once
-PROGRAMS = 792  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
+PROGRAMS = 528  # of the backward pass: as many as run at once on the 132 multiprocessors of an H100 or H200
+STAGES = 3  # of the backward pass: how many times ROWS tokens a program has under way
 
 
 @triton.jit(do_not_specialize=["tokens", "threshold"])
@@ -53,7 +54,7 @@ def forward_kernel(
 @triton.jit(do_not_specialize=["tokens", "threshold"])
 def backward_kernel(
     D_Y, S, MEAN, SCALE, WEIGHT, SEEDS, D_X, D_A, SUMS, tokens, grow, threshold,
-    d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
+    d: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The gradients of X and A for every so many tokens, and the sums over these tokens for weight and biases."""
     program, programs = tl.program_id(0), tl.num_programs(0)
@@ -63,7 +64,7 @@ def backward_kernel(
     d_weight = tl.zeros([WIDTH], tl.float32)
     d_bias = tl.zeros([WIDTH], tl.float32)
     d_a_bias = tl.zeros([WIDTH], tl.float32)
-    for start in range(program * M, tokens, programs * M):
+    for start in tl.range(program * M, tokens, programs * M, num_stages=STAGES):
         row = start + tl.arange(0, M)
         real = (row < tokens)[:, None] & inside
         at = row[:, None] * d + column[None, :]
@@ -134,7 +135,7 @@ class DropAddNorm(torch.autograd.Function):
         sums = torch.empty(programs, 3, d, dtype=torch.float32, device=s.device)
         backward_kernel[(programs,)](
             d_y.contiguous(), s, mean, scale, weight, seeds, d_x, d_a, sums, tokens, 1 / (1 - dropout),
-            threshold_of(dropout), **_sizes(d, dropout),
+            threshold_of(dropout), STAGES=STAGES, **_sizes(d, dropout),
         )  # fmt: skip
         d_weight, d_bias, d_a_bias = added_up(sums, weight.dtype)
         return d_x, d_a, d_a_bias, d_weight, d_bias, None, None, None

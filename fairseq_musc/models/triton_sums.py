@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS, COLUMNS = 128, 16  # that one program takes at once
+ROWS, COLUMNS = 64, 16  # that one program takes at once
 
 
 @triton.jit(do_not_specialize=["count"])
