@@ -32,10 +32,13 @@ from training import BATCH_OF, device_of, languages, matrix_rate, say, synchroni
 from fairseq_musc.files import write_json
 from fairseq_musc.models import attention
 from fairseq_musc.models.attention import Spans
+from fairseq_musc.models.seeds import draw_seeds
 
 DROPOUT = 0.1
-AT_ONCE = 5
-"""How often a graph does what is timed."""
+AT_ONCE = 10
+"""How often what is timed on a GPU is done in one go."""
+BUSY = 40_000_000
+"""Cycles for which the GPU is kept busy meanwhile: some 20 ms, in which a CPU launches hundreds of kernels."""
 
 
 @dataclass
@@ -61,8 +64,6 @@ def main() -> None:
     if arguments.sweep and not torch.cuda.is_available():
         parser.error("--sweep needs a GPU: our kernels are not run elsewhere")
     torch.manual_seed(0)
-    if torch.cuda.is_available():  # graphs cannot be captured on the stream that is there from the beginning
-        torch.cuda.set_stream(torch.cuda.Stream())
     size, times = (TINY, 2) if arguments.tiny else (MBERT, 20)
     spans = rows_of_an_update(size, arguments.tiny)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
@@ -110,29 +111,28 @@ def rows_of_an_update(size: Size, tiny: bool) -> Spans:
 
 
 def timed(work: Callable[[], Any], times: int) -> float:
-    """The median time of some work, in microseconds; on a GPU as a graph, so that launching it is not what is timed."""
+    """The median time of some work, in microseconds.
+
+    A GPU is kept busy until it has been asked for all that is timed: what is not timed is the CPU that asks.
+    """
     for _ in range(3):
         work()
     synchronize()
     seen = []
-    if not torch.cuda.is_available():
-        for _ in range(times):
+    for _ in range(times):
+        if torch.cuda.is_available():
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda._sleep(BUSY)
+            begin.record()
+            for _ in range(AT_ONCE):
+                work()
+            end.record()
+            end.synchronize()
+            seen.append(1000 * begin.elapsed_time(end) / AT_ONCE)
+        else:
             start = time.perf_counter()
             work()
             seen.append(1e6 * (time.perf_counter() - start))
-        return statistics.median(seen)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-        for _ in range(AT_ONCE):
-            work()
-    graph.replay()
-    for _ in range(times):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        seen.append(1000 * begin.elapsed_time(end) / AT_ONCE)
     return statistics.median(seen)
 
 
@@ -176,6 +176,7 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device_of(), dtype=dtype).requires_grad_()
 
+    seeds = draw_seeds(device_of())  # drawn within, they would be waited for
     qkv, of_qkv = random(n, 3, size.heads, d // size.heads), random(3 * d)
     for name in attention.ATTENTIONS:
         if name != "padded" and not torch.cuda.is_available():
@@ -185,7 +186,7 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
         try:
             yield from forth_and_back(
                 f"attention: {name}",
-                lambda way=way: way.of_whole(qkv, spans, DROPOUT, None, of_qkv),
+                lambda way=way: way.of_whole(qkv, spans, DROPOUT, seeds, of_qkv),
                 [qkv, of_qkv],
                 moved,
                 times,
@@ -201,7 +202,7 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
             from fairseq_musc.models.triton_gelu import GeluOfBiased
             from fairseq_musc.models.triton_norm import DropAddNorm
 
-            norm = lambda: DropAddNorm.apply(x, a, of_a, weight, bias, DROPOUT, 1e-12)  # noqa: E731
+            norm = lambda: DropAddNorm.apply(x, a, of_a, weight, bias, DROPOUT, 1e-12, seeds)  # noqa: E731
             gelu = lambda: GeluOfBiased.apply(h, of_h)  # noqa: E731
         else:
             norm = lambda: F.layer_norm(x + F.dropout(plain(a, of_a), DROPOUT), (d,), weight, bias, 1e-12)  # noqa: E731
@@ -261,6 +262,7 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
     qkv = torch.randn(spans.tokens, 3, size.heads, size.width // size.heads, device=device_of(), dtype=torch.bfloat16)
     qkv.requires_grad_()
     bias = torch.randn(3 * size.width, device=device_of(), dtype=torch.bfloat16).requires_grad_()
+    seeds = draw_seeds(device_of())
     moved = (8 * qkv[:, 0].numel(), 16 * qkv[:, 0].numel())
     tried = [
         [rows.Tiles(M, N, warps, most) for M, warps, most in itertools.product((16, 32, 64), (4, 8), (0, 128))]
@@ -281,7 +283,7 @@ def swept(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measure
             attention.check(attention.triton(), device_of(), torch.bfloat16, size.heads, size.width // size.heads)
             yield from forth_and_back(
                 name,
-                lambda: attention.triton().of_whole(qkv, spans, DROPOUT, None, bias),
+                lambda: attention.triton().of_whole(qkv, spans, DROPOUT, seeds, bias),
                 [qkv, bias],
                 moved,
                 times,

@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py --output FOLDER            # on a GPU: mBERT's shape, bf16
     python benchmarks/scaling.py --output FOLDER --tiny     # on a CPU, in seconds: it shows that it runs
+    python benchmarks/scaling.py --output FOLDER --again    # table and figure of what has been measured there
 
 Makes made-up data and an untrained encoder in FOLDER/scaling-world (once), builds the recipe's model, optimizer and
 fairseq's trainer once, and takes a few updates at every point. Writes FOLDER/scaling.json from the first point on, and
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import os
 import statistics
@@ -134,8 +136,12 @@ def main() -> None:
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES), help="what is varied")
     parser.add_argument("--tiny", action="store_true", help="a small encoder and few points, for a CPU")
     parser.add_argument("--limit", type=float, default=150.0, help="begin no point after so many seconds")
+    parser.add_argument("--again", action="store_true", help="measure nothing: table and figure of a scaling.json")
     arguments = parser.parse_args()
     output = arguments.output.resolve()
+    if arguments.again:
+        tell(output, *read(output / "scaling.json"))
+        return
     output.mkdir(parents=True, exist_ok=True)
     os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
     plan = SMALL if arguments.tiny else FULL
@@ -161,10 +167,24 @@ def main() -> None:
         results.append(bench.measured(point, rows_of(plan, point)))
         say(f"{point.axis} {point.value}: {results[-1].error or f'{results[-1].milliseconds:.1f} ms'}")
         write_json(output / "scaling.json", {**signature, "results": [asdict(result) for result in results]})
+    tell(output, signature, results)
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Measured]]:
+    """The signature and the measurements in a scaling.json."""
+    signature = json.loads(path.read_text(encoding="utf-8"))
+    results = [Measured(**result) for result in signature.pop("results")]
+    signature.pop("laws", None)
+    return signature, results
+
+
+def tell(output: Path, signature: dict[str, Any], results: Sequence[Measured]) -> None:
+    """Finds the laws, and writes and prints the table, and draws the figure."""
     laws = laws_of(results)
     found = {name: law._asdict() for name, law in laws.items()}
     write_json(output / "scaling.json", {**signature, "laws": found, "results": [asdict(result) for result in results]})
-    report = "\n".join([*table(signature, results, laws), "", *explained(plan.shape, rate, results, laws)])
+    shape, rate = Size(**signature["plan"]["shape"]), 1e12 * signature["bf16_product_teraflops"]
+    report = "\n".join([*table(signature, results, laws), "", *explained(shape, rate, results, laws)])
     with written_whole(output / "scaling.md") as stream:
         stream.write(f"{report}\n")
     print(f"\n{report}\n")
@@ -345,8 +365,8 @@ class Law(NamedTuple):
 def law_of(tokens: Sequence[float], squares: Sequence[float], values: Sequence[float]) -> Law:
     """The law that is nearest to some values: least squares of the relative errors, no part below 0.
 
-    A floor is looked for among the smallest values, and taken if the squares of the errors are less than half of what
-    they are without one.
+    A floor is looked for among the smallest values, and taken if that makes the errors smaller by more than two more
+    numbers would by chance (the Bayesian information criterion).
 
     Args:
         tokens: (n,) of each measurement.
@@ -363,7 +383,8 @@ def law_of(tokens: Sequence[float], squares: Sequence[float], values: Sequence[f
         return float((law.errors(*points) ** 2).sum())
 
     best = min(floored, key=squared, default=plain)
-    return best if 2 * squared(best) < squared(plain) else plain
+    n = len(measured)
+    return best if squared(best) * n ** (2 / n) < squared(plain) else plain
 
 
 def _law(points: tuple[np.ndarray, np.ndarray, np.ndarray], low: np.ndarray) -> Law:

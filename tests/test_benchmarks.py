@@ -86,8 +86,12 @@ def test_scaling(tmp_path):
     assert tokens["batch", 16] == pytest.approx(8 * tokens["batch", 2], rel=0.15)
     assert tokens["languages", 3] == pytest.approx(3 * tokens["languages", 1], rel=0.15)
     assert "One law for all points" in told
-    assert (tmp_path / "scaling.md").read_text().strip() in told
+    report = (tmp_path / "scaling.md").read_text()
+    assert report.strip() in told
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "scaling.png").unlink()
+    assert run("scaling", tmp_path, "--again") == (results, f"\n{report}\n")
+    assert (tmp_path / "scaling.png").exists()
 
 
 @pytest.mark.long
