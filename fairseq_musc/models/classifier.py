@@ -79,8 +79,8 @@ class MuscClassifierConfig(FairseqDataclass):
     fuse: Optional[str] = field(
         default=None,
         metadata={
-            "help": "how dropout, residual and norm of their layers are fused: triton, compile (torch.compile; a "
-            "minute, once) or none; null takes triton where it gives right results"
+            "help": "how dropout, residual and norm of their layers, and GELU, are fused: triton, compile "
+            "(torch.compile; a minute, once) or none; null takes triton where it gives right results"
         },
     )
     graphs: Optional[bool] = field(

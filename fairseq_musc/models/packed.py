@@ -28,7 +28,7 @@ from fairseq_musc.packing import PackedRows
 logger = logging.getLogger(__name__)
 
 FUSED = ("triton", "compile", "none")
-"""How dropout, residual and norm of a layer are fused: in a kernel of our own, by torch.compile, or not at all."""
+"""How what follows the products of a layer is fused: in kernels of our own, by torch.compile, or not at all."""
 
 BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
 """The encoders of transformers that this file knows: the same layers under the same names."""
@@ -179,7 +179,7 @@ def fused_behind_attention(
     eps: float,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """The same, with dropout, residual and norm in one kernel of Triton; it drops by ``seeds``, (2, 2) int32.
+    """The same, with dropout, residual and norm in one kernel of Triton, GELU in another; ``seeds`` are (2, 2) int32.
 
     The products add the biases; the gradient of each is summed by the kernel that makes what it is the sum of.
 
