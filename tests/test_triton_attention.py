@@ -144,16 +144,25 @@ def test_only_the_exact_gelu_is_taken_for_it(name, exact):
 
 
 @needs_interpreter
-def test_another_activation_keeps_its_own_gradient():
+@pytest.mark.parametrize("largest", [9 * 16, 9 * 16 + 1])
+def test_another_activation_and_more_elements_than_32_bits_count_are_left_to_torch(monkeypatch, largest):
+    from fairseq_musc.models import triton_gelu
+
+    taken = []
+    plain = triton_gelu.GeluOfBiased.apply
+    monkeypatch.setattr(triton_gelu.GeluOfBiased, "apply", lambda *given: taken.append(1) or plain(*given))
+    monkeypatch.setattr(packed, "LARGEST", largest)
     torch.manual_seed(0)
     w = packed.Weights(*(torch.randn(s, requires_grad=True) for s in packed_shapes(8)))
     x, attended, upstream = torch.randn(9, 8), torch.randn(9, 8), torch.randn(9, 8)
-    results = []
-    for way in (packed.fused_behind_attention, packed.behind_attention):
-        value = way(x, attended, w, torch.nn.functional.silu, 0.0, 1e-5)
-        results.append((value, *torch.autograd.grad(value, w[2:], upstream)))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for activation in (torch.nn.functional.silu, torch.nn.functional.gelu):
+        results = []
+        for way in (packed.fused_behind_attention, packed.behind_attention):
+            value = way(x, attended, w, activation, 0.0, 1e-5)
+            results.append((value, *torch.autograd.grad(value, w[2:], upstream)))
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert len(taken) == (largest > 9 * 16)
 
 
 def packed_shapes(d):

@@ -192,7 +192,7 @@ def fused_behind_attention(
     first, second = (None, None) if seeds is None else seeds.unbind()
     projected = F.linear(attended, w.out, w.out_bias.detach())
     x = DropAddNorm.apply(x, projected, w.out_bias, w.norm1, w.norm1_bias, dropout, eps, first)
-    if is_gelu(activation):
+    if is_gelu(activation) and len(x) * len(w.up) < LARGEST:
         product, x = ProductBeside.apply(x, w.up, w.up_bias)
         hidden = GeluOfBiased.apply(product, w.up_bias)
     else:
