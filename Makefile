@@ -21,7 +21,7 @@ IN_VENV := PATH="$(BIN):$$PATH"
 # One empty file for each step of the installation that is done.
 DONE := $(VENV)/.done
 # The lists whose files are held against hashes when they are installed: hashes/ has a file for each, by `make hashes`.
-HASHED := requirements requirements-fairseq requirements-easynmt requirements-release
+HASHED := requirements requirements-fairseq requirements-easynmt requirements-release requirements-kernels
 HASHES := hashes
 # Which file torch is hangs on the machine: CPU or CUDA, of an index or of the site's own making.
 UNHASHED := torch
@@ -31,7 +31,7 @@ from = $(if $(filter no,$(HASHES)),--requirement $(1).txt,--require-hashes --req
 # Wheels of fairseq that were compiled here, one folder for each torch (its extensions are linked with torch).
 WHEELS := .cache/wheels
 
-.PHONY: help venv demo test test-long test-gpu promises fuzz fuzz-bytes soak check docs wheel dist licences audit hashes clean python-path FORCE
+.PHONY: help venv demo test test-long test-gpu test-kernels promises fuzz fuzz-bytes soak check docs wheel dist licences audit hashes clean python-path FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,10 @@ test-long: venv  ## the tests that take minutes each
 
 test-gpu: venv  ## what holds on GPUs alone, and the kernels (a minute; skipped without a GPU)
 	@$(IN_VENV) pytest -m "not long" tests/test_gpu.py tests/test_triton_attention.py tests/test_triton_kernels.py
+
+test-kernels: venv $(DONE)/kernels  ## our Triton kernels in its interpreter, and compiled for an H100 that need not be there
+	@PYTHONPATH=$(abspath $(VENV))/kernels $(IN_VENV) pytest -o addopts="--strict-markers" -q -n $(TESTERS) \
+		tests/test_triton_attention.py tests/test_triton_kernels.py tests/test_packed.py
 
 promises: venv  ## tries to break what docs/promises.md promises, and prints its table (minutes)
 	@$(IN_VENV) pytest -o addopts="--strict-markers" -q $(PROMISES)
@@ -155,6 +159,12 @@ $(DONE)/fairseq: requirements-fairseq.txt $(call hashes,requirements-fairseq) $(
 $(DONE)/release: requirements-release.txt $(call hashes,requirements-release) $(DONE)/python
 	@$(BIN)/python -m venv $(VENV)/release
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/release/bin/python -m pip install --quiet $(call from,requirements-release)
+	@touch $@
+
+# Beside the environment: without Triton is how the rest is tested on a CPU, as most will have it there.
+$(DONE)/kernels: requirements-kernels.txt $(call hashes,requirements-kernels) $(DONE)/python
+	@rm -rf $(VENV)/kernels
+	@$(PIP) install --quiet --no-deps --target $(VENV)/kernels $(call from,requirements-kernels)
 	@touch $@
 
 $(DONE)/easynmt: requirements-easynmt.txt $(call hashes,requirements-easynmt) $(DONE)/requirements

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LISTS = ("requirements", "requirements-fairseq", "requirements-easynmt", "requirements-release")
+LISTS = ("requirements", "requirements-fairseq", "requirements-easynmt", "requirements-release", "requirements-kernels")
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 

@@ -154,7 +154,7 @@ def test_the_plugin_and_the_command_line_import_nothing_heavy_at_their_top():
     "name",
     [
         *("requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt"),
-        *("requirements-transformers5.txt", "requirements-release.txt"),
+        *("requirements-transformers5.txt", "requirements-release.txt", "requirements-kernels.txt"),
     ],
 )
 def test_the_lists_pin_one_exact_version_each(name):
@@ -163,7 +163,10 @@ def test_the_lists_pin_one_exact_version_each(name):
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
 
 
-HASHED = ("requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt", "requirements-release.txt")
+HASHED = (
+    *("requirements.txt", "requirements-fairseq.txt", "requirements-easynmt.txt"),
+    *("requirements-release.txt", "requirements-kernels.txt"),
+)
 
 
 @pytest.mark.parametrize("name", HASHED)
@@ -181,7 +184,10 @@ def test_every_file_but_torch_is_held_against_a_hash_of_the_pinned_version(name)
 
 
 def test_what_has_hashes_is_installed_by_them():
-    dry = [*("make", "--dry-run", "--always-make", "venv", "licences"), f"VENV={ROOT / '.no-such-environment'}"]
+    dry = [
+        *("make", "--dry-run", "--always-make", "venv", "licences", "test-kernels"),
+        f"VENV={ROOT / '.no-such-environment'}",
+    ]
     done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in HASHED:
         assert f"--require-hashes --requirement hashes/{name}" in done.replace("--no-deps --no-build-isolation ", "")

@@ -1,6 +1,6 @@
 """Our Triton kernels: run by Triton's interpreter on the CPU (see conftest.py), compiled for a GPU that is not there.
 
-They need Triton, which torch brings along on machines with a GPU: `pip install triton==3.9.0` elsewhere.
+They need Triton, which torch brings along on machines with a GPU; elsewhere `make test-kernels` does.
 """
 
 import math

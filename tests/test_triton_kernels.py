@@ -16,7 +16,7 @@ from fairseq_musc.translate import torch_kernels, transformer_steps
 from fairseq_musc.translate.beam_search import choose_kernels
 
 needs_triton = pytest.mark.skipif(
-    not importlib.util.find_spec("triton"), reason="Triton comes with torch for CUDA, or by pip install triton"
+    not importlib.util.find_spec("triton"), reason="Triton comes with torch for CUDA; elsewhere: make test-kernels"
 )
 
 

@@ -14,7 +14,7 @@ def reason_against():
         import triton
         import triton.language as tl
     except ImportError:
-        return "Triton comes with torch for CUDA, or by pip install triton"
+        return "Triton comes with torch for CUDA; elsewhere: make test-kernels"
     if os.environ.get("TRITON_INTERPRET") != "1":
         return "TRITON_INTERPRET is not 1"
     import torch
