@@ -3,7 +3,9 @@
 Once in this process, and once with the wheel in an environment of its own (``make test-long``).
 """
 
+import contextlib
 import csv
+import io
 import os
 import random
 import re
@@ -90,40 +92,50 @@ def train(command, folder):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_the_page_word_by_word(folder, monkeypatch, capsys):
+PAGE, _, OTHER_FILES = (DOCS / "your-data.md").read_text(encoding="utf-8").partition("## Other files")
+
+
+@pytest.fixture(scope="module")
+def followed(folder):
+    """The commands of the page, given one after the other: the words of each, what the page shows, what it printed."""
+    given = []
+    with contextlib.chdir(folder):
+        for command, shown in blocks(PAGE):
+            words = shlex.split(command)
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                if words[0] == "fairseq-hydra-train":
+                    train(words, folder)
+                else:
+                    assert main(words[1:]) == 0
+            given.append((words, shown, printed.getvalue().splitlines()))
+    return given
+
+
+def test_the_page_word_by_word(folder, followed, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    text = (DOCS / "your-data.md").read_text(encoding="utf-8")
-    page, _, other = text.partition("## Other files")
-    shown = re.search(r"    (review,.*?)\n\n", page, flags=re.DOTALL)[1].replace("\n    ", "\n").split("\n")
+    shown = re.search(r"    (review,.*?)\n\n", PAGE, flags=re.DOTALL)[1].replace("\n    ", "\n").split("\n")
     assert len(shown) == 4
     assert {*shown} <= {*(folder / "reviews.csv").read_text(encoding="utf-8").splitlines()}
-    commands = blocks(page)
-    assert [command.split()[1] for command, _ in commands] == [
+    assert [words[1] for words, _, _ in followed] == [
         *("init", "read", "translate", "binarize", "--config-dir", "predict", "ensemble", "report", "export")
     ]
     table = []
-    for command, shown in commands:
-        program, *arguments = shlex.split(command)
-        if program == "fairseq-hydra-train":
-            train([program, *arguments], folder)
-            continue
-        assert main(arguments) == 0
-        printed = capsys.readouterr().out.splitlines()
-        if arguments[0] in ("init", "read"):
+    for words, shown, printed in followed:
+        if words[1] in ("init", "read"):
             assert printed[: len(shown)] == shown
-        if arguments[0] == "report":
+        if words[1] == "report":
             table = [line.split() for line in printed[:5]]
             assert [line.split()[0] for line in printed if line] == [line.split()[0] for line in shown]
     assert table[0] == ["Inference", "EN", "DE", "JA", "Avg."]
     assert all(float(row[-1]) > 60 for row in table[1:4])  # such reviews are easily told apart
     assert "| Ens. |" in (folder / "reviews-classifier" / "README.md").read_text()
 
-    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     exec(program, {})
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in said] == ["positive", "negative"]
 
-    command = other.partition("    fairseq-musc ")[2].partition("\n\n")[0].replace("\\\n", " ")
+    command = OTHER_FILES.partition("    fairseq-musc ")[2].partition("\n\n")[0].replace("\\\n", " ")
     assert main([*shlex.split(command)[:-1], "again"]) == 0
     assert read_corpus("again", "T_tst", "ja").rows == read_corpus("corpora", "T_tst", "ja").rows
 
@@ -204,8 +216,9 @@ def test_the_page_word_by_word_with_the_wheel_alone(environment, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("followed")
 def test_the_page_on_python(folder, monkeypatch, capsys):
-    """Needs what the page on your own data leaves behind: run the whole file."""
+    """It goes on from what the page on your own data leaves behind."""
     monkeypatch.chdir(folder)
     text = (DOCS / "python.md").read_text(encoding="utf-8")
     with open("reviews.csv", encoding="utf-8", newline="") as stream:
