@@ -23,6 +23,8 @@ from fairseq_musc.models.triton_whole_rows import (
     WHOLE_BACK,
     WHOLE_FORTH,
     Tiles,
+    queries_from,
+    scores,
     weights_kept,
     whole_backward_kernel,
     whole_forward_kernel,
@@ -81,7 +83,7 @@ def forward_kernel(
         at = (k_start + n)[:, None] * stride_k + head * D + d[None, :]
         k = tl.load(K + at, mask=k_real, other=0.0)
         v = tl.load(V + at, mask=k_real, other=0.0)
-        score = tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
+        score = scores(q, k, n, k_count, scale)
         higher = tl.maximum(highest, tl.max(score, 1))
         p = tl.exp2(score - higher[:, None])
         shrink = tl.exp2(highest - higher)
@@ -174,12 +176,8 @@ def backward_kernel(
         d_k = tl.zeros([N, D], tl.float32)
         d_v = tl.zeros([N, D], tl.float32)
         for start in range(0, q_count, M):
-            m = start + tl.arange(0, M)
+            q, d_out, m, _, q_real = queries_from(start, Q, D_OUT, q_start, q_count, column, stride_q, stride_out, M)
             token = q_start + m
-            q_real = (m < q_count)[:, None]
-            at_q = token[:, None] * stride_q + column
-            q = tl.load(Q + at_q, mask=q_real, other=0.0)
-            d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
             lse = tl.load(LSE + head * queries + token, mask=m < q_count, other=0.0)
             delta = tl.load(DELTA + head * queries + token, mask=m < q_count, other=0.0)
             p, d_score = score_gradient(
@@ -192,12 +190,8 @@ def backward_kernel(
         tl.store(D_K + at_k, (d_k * back_scale).to(D_K.dtype.element_ty), mask=k_real)
         tl.store(D_V + at_k, d_v.to(D_V.dtype.element_ty), mask=k_real)
     if block * M < q_count:
-        m = block * M + tl.arange(0, M)
+        q, d_out, m, at_q, q_real = queries_from(block * M, Q, D_OUT, q_start, q_count, column, stride_q, stride_out, M)
         token = q_start + m
-        q_real = (m < q_count)[:, None]
-        at_q = token[:, None] * stride_q + column
-        q = tl.load(Q + at_q, mask=q_real, other=0.0)
-        d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
         lse = tl.load(LSE + head * queries + token, mask=m < q_count, other=0.0)
         delta = tl.load(DELTA + head * queries + token, mask=m < q_count, other=0.0)
         d_q = tl.zeros([M, D], tl.float32)

@@ -54,6 +54,18 @@ def scores(q, k, n, k_count, scale):
     return tl.where((n < k_count)[None, :], tl.dot(q, tl.trans(k)) * scale, float("-inf"))
 
 
+@triton.jit
+def queries_from(start, Q, D_OUT, q_start, q_count, column, stride_q, stride_out, M: tl.constexpr):
+    """M queries and gradients of what they got, (M, D); their numbers in the row (M,), places, and which there are."""
+    m = start + tl.arange(0, M)
+    token = q_start + m
+    real = (m < q_count)[:, None]
+    at = token[:, None] * stride_q + column
+    q = tl.load(Q + at, mask=real, other=0.0)
+    d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=real, other=0.0)
+    return q, d_out, m, at, real
+
+
 @triton.jit(do_not_specialize=["longest", "threshold", "queries"])
 def whole_forward_kernel(
     Q, K, V, OUT, cu_q, cu_k, stride_q, stride_k, stride_out, queries, longest, scale, grow, SEEDS, threshold,
@@ -141,12 +153,8 @@ def gradients_of_block(
     longest, scale, grow, SEEDS, threshold, heads: tl.constexpr, M: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """Of M queries and all keys of their row: the gradients of queries, keys and values, and where the queries are."""
-    m = start + tl.arange(0, M)
+    q, d_out, m, at_q, q_real = queries_from(start, Q, D_OUT, q_start, q_count, column, stride_q, stride_out, M)
     token = q_start + m
-    q_real = (m < q_count)[:, None]
-    at_q = token[:, None] * stride_q + column
-    q = tl.load(Q + at_q, mask=q_real, other=0.0)
-    d_out = tl.load(D_OUT + token[:, None] * stride_out + column, mask=q_real, other=0.0)
     p = scores(q, k, n, k_count, scale)
     p = tl.exp2(p - tl.max(p, 1)[:, None])
     p = tl.where(q_real, p / tl.sum(p, 1)[:, None], 0.0)
