@@ -74,7 +74,7 @@ def main() -> None:
     else:
         measured = itertools.chain(
             kernels(size, spans, times, rate),
-            norms(size, times, rate),
+            [norm_of_gradient(size, times, rate)],
             products(size, spans, times, matrix_rate(arguments.tiny)),
         )
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -215,24 +215,14 @@ def kernels(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measu
         yield from forth_and_back(f"gelu: {name}", gelu, [h, of_h], moved, times, rate)
 
 
-def norms(size: Size, times: int, rate: float) -> Iterator[Measured]:
-    """The norm of the gradient of a model of this size, of which the word embeddings are half: all at once, or each."""
+def norm_of_gradient(size: Size, times: int, rate: float) -> Measured:
+    """The norm of the gradient of a model of this size, of which the word embeddings are half."""
     layer = [(size.width, size.width)] * 4 + [(size.intermediate, size.width), (size.width, size.intermediate)]
     shapes = [(size.vocabulary, size.width), *(layer * size.layers)]
     gradients = [torch.randn(shape, device=device_of()) for shape in shapes]
-    gigabytes = 4e-9 * sum(gradient.numel() for gradient in gradients)
-    for name, way in (
-        ("all at once", lambda: torch.nn.utils.get_total_norm(gradients)),
-        (
-            "words apart",
-            lambda: torch.linalg.vector_norm(
-                torch.stack([torch.linalg.vector_norm(gradients[0]), torch.nn.utils.get_total_norm(gradients[1:])])
-            ),
-        ),
-    ):
-        microseconds = timed(way, times)
-        speed = 1e6 * gigabytes / microseconds
-        yield Measured(f"norm of the gradient: {name}", microseconds, speed, speed / rate)
+    microseconds = timed(lambda: torch.nn.utils.get_total_norm(gradients), times)
+    speed = 4e-3 * sum(gradient.numel() for gradient in gradients) / microseconds
+    return Measured("norm of the gradient", microseconds, speed, speed / rate)
 
 
 def products(size: Size, spans: Spans, times: int, rate: float) -> Iterator[Measured]:

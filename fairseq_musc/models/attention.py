@@ -233,6 +233,10 @@ def attention_for(
     return PADDED
 
 
+ROWS_OF_A_CHECK = ((7, 128, 1, 64, 33, 100), (150, 9))
+"""Tokens of rows: those that our kernels take whole, and with one that is longer."""
+
+
 @torch.enable_grad()
 def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads: int, width: int) -> None:
     """Holds a way to attend to :func:`padded`: values and gradients without dropout, then dropout itself.
@@ -241,7 +245,14 @@ def check(attention: Attention, device: torch.device, dtype: torch.dtype, heads:
         ArithmeticError: they differ by more than rounding.
         Exception: whatever a kernel raises that is not there, or takes other arguments.
     """
-    lengths = torch.tensor([7, 128, 1, 64, 33, 90])
+    for lengths in ROWS_OF_A_CHECK:
+        check_rows(attention, torch.tensor(lengths), device, dtype, heads, width)
+
+
+def check_rows(
+    attention: Attention, lengths: Tensor, device: torch.device, dtype: torch.dtype, heads: int, width: int
+) -> None:
+    """The same with rows of these lengths, (R,) int64."""
     tokens, longest = int(lengths.sum()), int(lengths.max())
     of_k = Spans(F.pad(lengths.cumsum(0), (1, 0)).int().to(device), longest, tokens)
     of_one = Spans.of_ones(len(lengths), device)
