@@ -20,7 +20,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.losses import CONTRASTIVE_TERMS, MIXED_TERMS, NORMALISATIONS, TERMS, Normalisation, View
 from fairseq_musc.mixing import draw_alpha, mix_within_groups
 from fairseq_musc.packing import rows_for_encoder
-from fairseq_musc.ranks import busy, join, sizes_of_all_ranks
+from fairseq_musc.ranks import busy, join, sent, sizes_of_all_ranks
 
 
 @dataclass
@@ -265,18 +265,19 @@ class MuscCriterion(FairseqCriterion):
             value = terms_of_groups(logits, z, y, sizes, alpha, *common)
             return {term: loss.sum() for term, loss in value.items()}
         T = len(self.task.training_groups)
-        numbers, own_sizes = [g for g, _ in piece["groups"]], sizes
+        numbers, own_sizes = [g for g, _ in piece["groups"]], [size for _, size in piece["groups"]]
         if piece["stands_in"]:  # with groups of validation, maybe, and nothing to say
             numbers = list(range(min(T, len(sizes))))
-            own_sizes = torch.zeros_like(sizes[: len(numbers)])
+            own_sizes = [0] * len(numbers)
         all_sizes = sizes_of_all_ranks(own_sizes, numbers, T)
         # A mean over the joined rows is made of the ranks' means, of which fairseq takes the mean over busy ranks.
-        share = busy(all_sizes) * own_sizes / all_sizes.sum(0)[numbers].clamp_min(1)
+        share = busy(all_sizes) * torch.tensor(own_sizes) / all_sizes.sum(0)[numbers].clamp_min(1)
+        share = sent(share, logits.device)
         value = classification(logits, Groups.of(y, sizes), alpha, self.terms, self.normalisation)
         value = {term: (share * loss[: len(numbers)]).sum() for term, loss in value.items()}
         if z is not None:
             joined = join(z[:, : len(numbers)], y[: len(numbers)], numbers, all_sizes)
-            draws = piece["draws"].to(z.device)[:, joined.numbers]
+            draws = sent(piece["draws"][:, joined.numbers], z.device)
             contrasts = contrast(joined.z, joined.groups, draws, *common)
             value |= {term: loss.sum() for term, loss in contrasts.items()}
         return {term: value[term] for term in self.terms}

@@ -5,8 +5,9 @@ A rank is one process of several that train together, each on batches of its own
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from fairseq.distributed import utils as distributed_utils
@@ -27,13 +28,29 @@ class JoinedBatch(NamedTuple):
 
 
 def from_all_ranks(own: Tensor) -> Tensor:
-    """A tensor of the same shape from every rank, (R, ...), without gradients."""
+    """A tensor of the same shape from every rank, (R, ...), without gradients; one on the CPU waits for no GPU."""
     count = distributed_utils.get_data_parallel_world_size() if torch.distributed.is_initialized() else 1
     if count == 1:
         return own.detach()[None]
+    group = distributed_utils.get_data_parallel_group()
+    if not own.is_cuda:
+        group = _that_exchanges_on_the_cpu(group)
     gathered = [torch.empty_like(own) for _ in range(count)]
-    torch.distributed.all_gather(gathered, own.detach().contiguous(), group=distributed_utils.get_data_parallel_group())
+    torch.distributed.all_gather(gathered, own.detach().contiguous(), group=group)
     return torch.stack(gathered)
+
+
+@functools.cache
+def _that_exchanges_on_the_cpu(group: Any) -> Any:
+    """A group, or one of the same ranks beside it; every rank calls it at the same time."""
+    if torch.distributed.get_backend(group) == "gloo":
+        return group
+    return torch.distributed.new_group(torch.distributed.get_process_group_ranks(group), backend="gloo")
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the program does not wait until it is there."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def summed_over_ranks(values: Sequence[Tensor | float], device: torch.device) -> list[Tensor]:
@@ -46,9 +63,7 @@ def summed_over_ranks(values: Sequence[Tensor | float], device: torch.device) ->
         device: that of the ranks' exchange.
     """
     elsewhere = [float(value) for value in values if not _lies_on(value, device)]
-    # From memory that is not pinned the copy would be waited for.
-    pinned = torch.tensor(elsewhere, dtype=torch.float64, pin_memory=device.type == "cuda")
-    copied = iter(pinned.to(device, non_blocking=True))
+    copied = iter(sent(torch.tensor(elsewhere, dtype=torch.float64), device))
     summed = torch.stack(
         [value.detach().double().reshape(()) if _lies_on(value, device) else next(copied) for value in values]
     )
@@ -71,16 +86,20 @@ def wait_for_all_ranks() -> None:
         torch.distributed.barrier(group=distributed_utils.get_data_parallel_group())
 
 
-def sizes_of_all_ranks(sizes: Tensor, numbers: list[int], T: int) -> Tensor:
+def sizes_of_all_ranks(sizes: Sequence[int], numbers: Sequence[int], T: int) -> Tensor:
     """The rows of every rank in every group of the run, (R, T) int64; every rank calls it at the same time.
 
+    They are on the CPU, and exchanged there: what follows hangs on them, and would else wait for all that the GPU has
+    been asked for.
+
     Args:
-        sizes: (G,) rows of this rank in each group of its batch; 0 everywhere for a batch that only stands in.
+        sizes: (G) rows of this rank in each group of its batch; 0 everywhere for a batch that only stands in.
         numbers: (G) which groups of the run they are.
         T: how many groups the run has.
     """
-    own = torch.zeros(T, dtype=torch.int64, device=sizes.device)
-    return from_all_ranks(own.index_copy(0, torch.tensor(numbers, device=sizes.device), sizes))
+    own = torch.zeros(T, dtype=torch.int64)
+    own[list(numbers)] = torch.tensor(sizes)
+    return from_all_ranks(own)
 
 
 def busy(all_sizes: Tensor) -> int:
@@ -99,12 +118,12 @@ def join(z: Tensor, y: Tensor, numbers: list[int], all_sizes: Tensor) -> JoinedB
         z: (W, G, N, d) projections of this rank.
         y: (G, N) classes.
         numbers: (G) which groups of the run they are.
-        all_sizes: (R, T), as :func:`sizes_of_all_ranks` says.
+        all_sizes: (R, T), as :func:`sizes_of_all_ranks` gives them.
     """
     T, N, device = all_sizes.shape[1], int(all_sizes.max()), z.device
-    place = torch.tensor(numbers, device=device)
+    place = sent(torch.tensor(numbers), device)
     n = min(N, z.shape[2])  # a batch that stands in may be larger
-    real = torch.arange(n, device=device) < all_sizes[own_rank()][place][:, None]  # (G, n)
+    real = torch.arange(n, device=device) < sent(all_sizes[own_rank()][numbers], device)[:, None]  # (G, n)
     own = torch.zeros(len(z), T, N, z.shape[3], dtype=z.dtype, device=device)
     own[:, place, :n] = z[:, :, :n] * real[..., None]
     labels = torch.zeros(T, N, dtype=y.dtype, device=device)
@@ -112,10 +131,11 @@ def join(z: Tensor, y: Tensor, numbers: list[int], all_sizes: Tensor) -> JoinedB
     every_z, every_y = from_all_ranks(own), from_all_ranks(labels)
     mine = own + (busy(all_sizes) - 1) * (own - own.detach())  # the same values, and the gradient times so many
     before, behind = every_z[: own_rank()], every_z[own_rank() + 1 :]
-    there = [int(g) for g in all_sizes.sum(0).nonzero().flatten()]
-    joined = torch.cat([before, mine[None], behind])[:, :, there]  # (R, W, G, N, d)
+    there = all_sizes.sum(0).nonzero().flatten()
+    at = sent(there, device)
+    joined = torch.cat([before, mine[None], behind]).index_select(2, at)  # (R, W, G, N, d)
     return JoinedBatch(
         joined.permute(1, 2, 0, 3, 4).flatten(2, 3),
-        Groups.joined(every_y[:, there], all_sizes[:, there]),
-        there,
+        Groups.joined(every_y.index_select(1, at), sent(all_sizes[:, there], device)),
+        there.tolist(),
     )

@@ -199,6 +199,7 @@ def unwaited(folder):
     padded = "model.packed=false"
     runs = {
         "end_to_end": (1, True, "model.precision=bfloat16"),
+        "gathered": (ranks, True, "model.precision=bfloat16 criterion.gather=true"),
         "padded": (ranks, True, padded),
         "of_fairseq": (ranks, False, padded),
     }
@@ -226,7 +227,7 @@ def train_unwaited(rank, count, ours, rows, world, run, store):
     if not ours:
         musc.make_unwaited = lambda: None
     options = [
-        *(f"common.cpu={str(DEVICE == 'cpu').lower()}", "model.graphs=false", rows),
+        *(f"common.cpu={str(DEVICE == 'cpu').lower()}", "model.graphs=false", *rows.split()),
         *("optimization.max_epoch=6", "dataset.batch_size=4", "checkpoint.no_epoch_checkpoints=true"),
         f"distributed_training.distributed_world_size={count}",
     ]
