@@ -168,3 +168,16 @@ def test_kernels_that_cannot_be_captured_end_the_run_with_what_to_do(run, monkey
     monkeypatch.setattr(graphs, "EAGER", 0)
     with pytest.raises(TrainingError, match=r"CUDA error: operation not permitted; model[.]graphs=false"):
         run(graphs.LayerGraphs())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_leaves_are_the_parameters_in_the_type_that_is_computed_in(dtype):
+    """Copies of them, or, of the same type, their own memory; the parameters are left alone."""
+    parameters = [torch.randn(4, 3, requires_grad=True), torch.randn(5), torch.randn(2, requires_grad=True)]
+    names = graphs.leaves(dtype, parameters)
+    for name, parameter in zip(names, parameters, strict=True):
+        torch.testing.assert_close(name.detach(), parameter.detach().to(dtype), rtol=0, atol=0)
+        assert name.is_leaf and name.requires_grad == parameter.requires_grad
+        assert (name.data_ptr() == parameter.data_ptr()) == (dtype == torch.float32)
+    (names[0].sum() * 2).backward()
+    assert names[0].grad.dtype == dtype and parameters[0].grad is None

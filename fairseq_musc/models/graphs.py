@@ -10,6 +10,7 @@ begin, the seeds of dropout; the parameters stay where they are, too.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from fairseq_musc.finite import TrainingError
 from fairseq_musc.models.attention import Spans
+from fairseq_musc.models.rounding import in_type
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +132,19 @@ class LayerGraphs:
         return captured
 
 
+def leaves(dtype: torch.dtype, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Parameters under names of their own, in a type: a copy, or the same memory if they are of it.
+
+    Autograd knows the parameters themselves from other streams; and the gradients of copies are in their type until
+    they go to where those of the parameters belong, so that they are moved once.
+    """
+    if any(parameter.dtype != dtype for parameter in parameters):
+        names = in_type(dtype, [parameter.detach() for parameter in parameters])
+    else:
+        names = [parameter.detach() for parameter in parameters]
+    return [name.requires_grad_(parameter.requires_grad) for name, parameter in zip(names, parameters, strict=True)]
+
+
 class Captured:
     """The two graphs of one kind of batch.
 
@@ -153,22 +168,23 @@ class Captured:
         self.spans = Spans(spans.cu_seqlens.clone(), spans.longest, spans.tokens)
         self.seeds = seeds.clone()
         self.under_way = False
-        # The same memory under names of their own: autograd knows the parameters themselves from other streams.
-        names = [parameter.detach().requires_grad_(parameter.requires_grad) for parameter in parameters]
-        wanted = (self.x, *(name for name in names if name.requires_grad))
+        trained = [parameter.requires_grad for parameter in parameters]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # so that what libraries keep for a stream is there
+            names = leaves(x.dtype, parameters)
             out = layers(self.x, self.spans, names, self.seeds)
-            torch.autograd.grad(out, wanted, torch.zeros_like(out))
+            torch.autograd.grad(out, (self.x, *itertools.compress(names, trained)), torch.zeros_like(out))
             self.d_out = torch.zeros_like(out)
-            del out
+            del out, names
         torch.cuda.current_stream().wait_stream(stream)
         # Only what this thread does must not disturb: another one pins the memory of the next batch meanwhile.
         how: dict[str, Any] = {"pool": pool, "stream": stream, "capture_error_mode": "thread_local"}
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.forward_graph, **how):
+            names = leaves(x.dtype, parameters)
             out = layers(self.x, self.spans, names, self.seeds)
         with torch.cuda.graph(self.backward_graph, **how):
+            wanted = (self.x, *itertools.compress(names, trained))
             self.d_x, *found = torch.autograd.grad(out, wanted, self.d_out)
             torch._foreach_copy_(gradients, found)
             del found

@@ -5,7 +5,7 @@ checkpoints and export do not change. What they compute is what the model itself
 :class:`fairseq_musc.mixing.Mixing` at the same place; dropout is drawn from the same distribution.
 
 The parameters can be kept in float32 and rounded to half precision once a step, layer by layer
-(:class:`RoundedTogether`); their gradients come back in float32.
+(:mod:`fairseq_musc.models.rounding`); their gradients come back in float32.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fairseq_musc.errors import InputError
 from fairseq_musc.models.attention import LARGEST, TOLERANCES, Attention, Spans, attention_for
 from fairseq_musc.models.graphs import LayerGraphs, filled_up
+from fairseq_musc.models.rounding import RoundedTogether
 from fairseq_musc.models.seeds import draw_seeds
 from fairseq_musc.packing import PackedRows
 
@@ -65,31 +66,6 @@ class Weights(NamedTuple):
     down_bias: Tensor
     norm2: Tensor
     norm2_bias: Tensor
-
-
-class RoundedTogether(torch.autograd.Function):
-    """Parameters in another floating type, by one kernel; their gradients come back in their own by another."""
-
-    @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *parameters: Tensor) -> tuple[Tensor, ...]:
-        """Rounds parameters.
-
-        Args:
-            ctx: autograd's.
-            dtype: the type to round to.
-            parameters: any number of them.
-        """
-        ctx.dtypes = [parameter.dtype for parameter in parameters]
-        rounded = [torch.empty_like(parameter, dtype=dtype) for parameter in parameters]
-        torch._foreach_copy_(rounded, list(parameters))
-        return tuple(rounded)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The gradients in the parameters' own type."""
-        back = [torch.empty_like(g, dtype=dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)]
-        torch._foreach_copy_(back, list(gradients))
-        return None, *back
 
 
 def parameters_of(layer: Any) -> list[Tensor]:
