@@ -129,12 +129,15 @@ class Bench:
 
             torch.manual_seed(0)
             dictionary = self.dictionary()
+            # Its parameters want gradients, as those of a model that fairseq has read: where they do not, torch's
+            # F.linear takes the product with all words row by row, which reads the table of words for each.
             with torch.device(self.device):
-                self._model = new_model(self.shape, dictionary).to(self.device).eval().requires_grad_(False)
-            # logits as spread as a trained model's: with flat ones all hypotheses would be nearly equally good
-            self._model.decoder.layer_norm.weight.mul_(4.0)
-            # such a model mostly says again what it said last; not so the tokens of the languages, which are no text
-            self._model.decoder.embed_tokens.weight[-2:].mul_(0.1)
+                self._model = new_model(self.shape, dictionary).to(self.device).eval()
+            with torch.no_grad():
+                # logits as spread as a trained model's: with flat ones all hypotheses would be nearly equally good
+                self._model.decoder.layer_norm.weight.mul_(4.0)
+                # it mostly says again what it said last; not so the tokens of the languages, which are no text
+                self._model.decoder.embed_tokens.weight[-2:].mul_(0.1)
         return self._model
 
     @property
@@ -176,7 +179,7 @@ class Bench:
         direction = torch.zeros(self.shape.width)
         direction[:half][slow] = 1.0
         direction = (direction / direction.norm()).to(self.device)
-        embedding = model.decoder.embed_tokens.weight
+        embedding = model.decoder.embed_tokens.weight.detach()
         own = embedding[2].clone()
         low, high = 0.0, 64.0
         for _ in range(8):

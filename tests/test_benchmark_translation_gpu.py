@@ -1,11 +1,14 @@
 """The benchmark of the beam search, in the small form that a CPU can do."""
 
+import argparse
 import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--shape", "tiny", "--device", "cpu", "--slots", "8", "--sentences", "16", "--source", "8", "--length", "8"]
@@ -55,6 +58,32 @@ def test_a_row_that_fails_does_not_end_the_rest(benchmark, tmp_path, monkeypatch
     assert rows["forced: fairseq fp32, batch 8"]["failed"] == "ValueError: out of order"
     assert rows["forced: fast fp32, 8 slots"]["rate"] > 0
     assert "ValueError: out of order" in capsys.readouterr().out
+
+
+class Products(TorchDispatchMode):
+    """Notes the kind and the shape of every product."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, of, types, args=(), kwargs=None):
+        out = of(*args, **(kwargs or {}))
+        if of in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default):
+            self.seen.append((of.overloadpacket.__name__, tuple(out.shape)))
+        return out
+
+
+def test_fairseq_is_measured_with_one_product_for_the_words_of_all_hypotheses(benchmark, tmp_path):
+    """As with a model that fairseq has read. It is a product for each hypothesis where parameters want no gradients."""
+    namespace = argparse.Namespace(
+        shape="tiny", device="cpu", slots=8, sentences=8, source=8, length=4, scratch=tmp_path, output=tmp_path
+    )
+    bench = benchmark.Bench(namespace)
+    with Products() as products:
+        bench.by_fairseq(bench.model, bench.even, 8, None, **bench.forced)
+    words = bench.shape.words
+    assert [seen for seen in products.seen if seen[1][-1] == words] == 5 * [("mm", (8 * 5, words))]
 
 
 def test_operations_and_bytes_of_the_published_shape(benchmark):
