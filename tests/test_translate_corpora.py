@@ -18,6 +18,7 @@ from translator_fixture import sentences
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, read_corpus, write_corpus
+from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256
 from fairseq_musc.translate.engines.fairseq import FairseqEngine
 from fairseq_musc.translate.made_corpora import MadeCorpus, corpora_to_make
@@ -216,6 +217,18 @@ def test_mistakes_are_said_before_anything_is_translated(corpora, translator_fol
     assert main(command(corpora, translator_folder, "--make", "S_tst_MT")) == 2
     assert "does not know fr; it knows de, en, ja" in capsys.readouterr().err
     assert made(corpora) == []
+
+
+def test_english_data_alone_do_not_say_what_to_translate_into(tmp_path):
+    for name in ("S_trn", "T_val", "T_tst"):
+        write(tmp_path, name, "en")
+    with pytest.raises(InputError) as raised:
+        corpora_to_make(tmp_path, ["T_trn_MT", "S_tst_MT"], None, "en")
+    assert str(raised.value).splitlines()[1:] == [
+        "  - T_trn_MT: any T_val or T_tst in a language other than en",
+        "  - S_tst_MT: any T_tst in a language other than en",
+    ]
+    assert corpora_to_make(tmp_path, ["T_trn_MT"], ["de"], "en") == [MadeCorpus("T_trn_MT", "de", "en")]
 
 
 def test_the_plan(corpora):

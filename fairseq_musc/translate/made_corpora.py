@@ -71,7 +71,9 @@ def corpora_to_make(
             if missing:
                 problems.append(f"{name}: {', '.join(missing)} to make it from")
             if not asked:
-                problems.append(f"{name}: any {CORPORA[name].made_from} in a language other than {source_lang}")
+                source = CORPORA[name].made_from
+                told_by = "T_val or T_tst" if source == "S_trn" else source
+                problems.append(f"{name}: any {told_by} in a language other than {source_lang}")
         found += there
     if problems or not found:
         raise InputError.all_at_once(
