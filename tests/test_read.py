@@ -131,8 +131,8 @@ def test_untranslated_rows_stop_by_default(raw, capsys):
     edit(raw, "de", "dev_2k", 5, "4", "a", "", "0")
     edit(raw, "en", "test_2k", 2, "1", "\u3000", "b", "1")
     error = refused(raw, capsys, "--languages", "en", "de")
-    assert f"{raw / 'de/dev_2k.tsv'}:3: the first untranslated row of 2" in error
-    assert f"{raw / 'en/test_2k.tsv'}:2: the first untranslated row of 1" in error
+    assert f"{raw / 'de/dev_2k.tsv'}:3: the first such row of 2" in error
+    assert f"{raw / 'en/test_2k.tsv'}:2: the first such row of 1" in error
     assert "2 of 4 and 1 of 5 rows" in error
     assert "--missing drop" in error
 

@@ -424,7 +424,7 @@ def test_rows_without_a_text_are_dropped_where_they_are(raw, capsys):
     rows[3]["review_body"] = " "
     write(raw, "dataset_de_dev.json", map(json.dumps, rows))
     error = refused(raw, capsys, "marc", *EN_DE)
-    assert "dataset_de_dev.json:4: the first untranslated row of 1" in error
+    assert "dataset_de_dev.json:4: the first such row of 1" in error
     assert read(raw, "marc", *EN_DE, "--missing", "drop") == 0
     assert len(corpus(raw, "T_val", "de").rows) == 9
     assert len(corpus(raw, "T_val", "en").rows) == 20

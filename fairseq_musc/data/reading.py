@@ -259,8 +259,8 @@ def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool)
         all_may_go = not aligned and SOURCE_LANGUAGE not in row_set.files and split == "valid"
         if count > len(kept) or (count == len(kept) and not all_may_go):
             raise InputError(
-                f"{option} {count} leaves nothing to train on of the {len(kept)} usable rows of "
-                f"{row_set.first.raw.path}; hold out fewer"
+                f"{option} {count} leaves nothing to train on of the {len(kept)} usable rows in "
+                f"{', '.join(row_set.files)} of {row_set.first.raw.path}; hold out fewer, or leave the language out"
             )
         if aligned:
             taken[split] = rest.copy()

@@ -178,7 +178,7 @@ def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) 
     """The rows of a file that are asked for, as corpora have them, one by one.
 
     A column is the name of one, or a text in which ``{name}`` stands for the value of one. Whole numbers and truth
-    values count as texts. A text that is not there is empty, a label that is not there or empty is none.
+    values count as texts. A text that is not there is empty, a label that is not there, empty or blank is none.
 
     Args:
         raw: the file, how it is written, and which of its rows count.
@@ -201,7 +201,7 @@ def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) 
             mistakes.add(f"value of {wrong}", line, f"{got} instead of a text or a whole number")
             continue
         label = cells[columns.label]
-        known = None if not label else label_of.get(label, NO_TEXT)
+        known = label_of.get(label, NO_TEXT) if label and label.strip() else None
         id_ = str(number) if columns.id is None else cells[columns.id]
         if known is None:
             tally.unlabelled += 1

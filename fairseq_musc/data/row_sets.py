@@ -18,20 +18,24 @@ def check_row_sets(row_sets: Sequence[RowSet], dataset: Dataset, missing: str) -
         InputError: the ids differ, or the labels of translated rows do, or a row has no text or translation, or is
             wrongly populated, and ``missing`` is ``error``.
     """
-    heading = "every row needs an id of its own; put the published files in place:"
+    published = "; put the published files in place" if dataset.rows else ""
+    heading = "every row needs an id of its own"
     if dataset.aligned:
-        heading = "the files of an aligned set need the same ids in the same order; put the published files in place:"
-    raise_all(heading, [problem for row_set in row_sets for problem in id_differences(row_set)])
+        heading = "the files of an aligned set need the same ids in the same order"
+    elif not published:
+        heading += "; where no column of ids is named, rows are numbered"
+    raise_all(f"{heading}{published}:", [problem for row_set in row_sets for problem in id_differences(row_set)])
     if missing == "error" and (gaps := [gap for row_set in row_sets for gap in unusable_rows(row_set)]):
         counts = " and ".join(
             f"{row_set.dropped.sum()} of {len(row_set.dropped)}" for row_set in row_sets if row_set.dropped.any()
         )
         where = "in all languages" if dataset.aligned else "where they are"
+        stands = " or ".join(sorted(text or "nothing" for text in dataset.untranslated))
         raise InputError.all_at_once(
-            "there are rows that were never translated (NS or nothing stands in place of a sentence):",
+            f"there are rows without a text, or never translated ({stands} stands in place of a sentence):",
             [*dict.fromkeys(gaps), f"to drop them {where} ({counts or 'no other'} rows): --missing drop"],
         )
-    heading = "translations of one row need one label; put the published files in place:"
+    heading = f"translations of one row need one label{published}:"
     raise_all(heading, [problem for row_set in row_sets for problem in label_differences(row_set)])
 
 
@@ -43,7 +47,7 @@ def unusable_rows(row_set: RowSet) -> Iterator[str]:
     for file in row_set.files.values():
         if file.gaps.any():
             line = file.heads.lines[file.gaps.argmax()]
-            yield f"{file.raw.path}:{line}: the first untranslated row of {file.gaps.sum()}"
+            yield f"{file.raw.path}:{line}: the first such row of {file.gaps.sum()}"
     for (corpus, language), made in row_set.translations.items():
         if made.gaps.any():
             source = row_set.files[source_language_of(corpus, language)]

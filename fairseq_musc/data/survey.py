@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     language: str
     """As the data spell it."""
     label: str
-    """Empty for none."""
+    """Empty for none; a blank one is none."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def survey(own: OwnData) -> Survey:
                 label = cell(own.label_column, values)
                 split = _told(values, own.split_column) if place.split is None else place.split
                 language = _told(values, own.language_column) if place.language is None else place.language
-                rows[Kind(place, split, language, label if isinstance(label, str) else "")] += 1
+                rows[Kind(place, split, language, label if isinstance(label, str) and label.strip() else "")] += 1
                 if own.id_column:
                     orders[split, language].update(repr((cell(own.id_column, values), label)).encode())
         except OSError as error:
