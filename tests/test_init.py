@@ -128,6 +128,36 @@ def test_rows_that_may_be_translations_of_each_other_are_pointed_at(folder, caps
     assert note not in capsys.readouterr().out
 
 
+def test_what_are_no_labels_is_refused_before_it_is_written_down(folder, capsys):
+    texts = [[f"a long review, number {i}", "good", "en"] for i in range(300)]
+    write_csv("a.csv", ["text", "label", "language"], texts)
+    assert "have the label 'good' alone in label; two or more" in refused(capsys, "--input", "a.csv")
+    swapped = ["--text-column", "label", "--label-column", "text"]
+    assert "have 300 labels in text" in refused(capsys, "--input", "a.csv", *swapped)
+    labels = ["--labels", *(text for text, _, _ in texts)]
+    assert init("--input", "a.csv", *swapped, *labels) == 0
+
+
+def test_labels_that_may_be_one_are_pointed_at(folder, capsys):
+    write_csv("a.csv", ["text", "label"], [[f"a review, {i}", ("Good", "good ", "bad", " ")[i % 4]] for i in range(40)])
+    assert init("--input", "a.csv") == 0
+    assert "note: the labels 'Good', 'good ' differ in case or spaces alone" in capsys.readouterr().out
+    assert description("a")["labels"] == ["Good", "bad", "good "]
+
+
+def test_a_language_that_keeps_few_rows_for_all_is_pointed_at(folder, capsys):
+    write_csv("a.csv", ["text", "stars", "lang"], [row[1:] for row in reviews("en", 300) + reviews("German", 40)])
+    rows = [row[1:] for row in reviews("en", 300) + reviews("German", 40) + reviews("fr", 60) + reviews("he", 3)]
+    write_csv("b.csv", ["text", "stars", "lang"], rows)
+    assert init("--input", "a.csv", output="a") == init("--input", "b.csv", output="b") == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert note.startswith("note: he has 3 rows")
+    assert note.endswith("10 for validation and 20 for test: --languages en de='German' fr")
+    held = ["--hold-out", "1", "--hold-out-test", "2"]
+    assert init("--input", "b.csv", *held, output="c") == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_validation_is_held_out_where_only_test_files_are_named(folder):
     for name, language in (("train", "en"), ("prüfung", "de")):
         write_csv(f"{name}.csv", ["text", "label"], [[f"{language} a longer text {i}", i % 2] for i in range(40)])

@@ -18,10 +18,12 @@ import argparse
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
+from fairseq_musc.data.guess import guess_held_out
 from fairseq_musc.data.init_files import check_name, described, recipe
 from fairseq_musc.data.look import UnclearError, look
 from fairseq_musc.data.own import OPTIONS, OwnData, add_own_arguments
@@ -98,6 +100,7 @@ def summary(found: Survey, name: str, folder: Path, encoder: str) -> list[str]:
     ]
     held = {"validation": own.hold_out, "test": own.hold_out_test}
     lines += [f"         {count:>7,} of each language are held out for {what}" for what, count in held.items() if count]
+    lines += [f"note: {note}" for note in [*labels_alike(own.labels), *held_back(own, rows)]]
     if {*codes.values()} == {SOURCE_LANGUAGE}:
         lines.append(
             f"note: there are rows in {SOURCE_LANGUAGE} alone. Validation and test need some in each target language; "
@@ -122,3 +125,42 @@ def summary(found: Survey, name: str, folder: Path, encoder: str) -> list[str]:
         "  fairseq-musc report --predictions predictions",
         f"  fairseq-musc export {checkpoint} {name}-classifier --predictions predictions",
     ]
+
+
+def labels_alike(labels: Sequence[str]) -> Iterator[str]:
+    """A note for labels that may be one, written in two ways."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(" ".join(label.casefold().split()), []).append(label)
+    for written in alike.values():
+        if len(written) > 1:
+            yield (
+                f"the labels {', '.join(map(repr, written))} differ in case or spaces alone, and are classes of their "
+                "own; if they are one, write them alike in the data"
+            )
+
+
+#: Where fewer test rows than this are held out of each language, it is said what keeps them so few.
+FEW = 100
+
+
+def held_back(own: OwnData, rows: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """A note if one language has so few rows that much less is held out of all than without it."""
+    train = {language: count for (split, language), count in rows.items() if split == "train"}
+    train = {SOURCE_LANGUAGE: train.pop(SOURCE_LANGUAGE, 0), **train}
+    others = [language for language in train if language != SOURCE_LANGUAGE]
+    held = guess_held_out(train)
+    if len(others) < 2 or held != (own.hold_out, own.hold_out_test) or held[1] >= FEW:
+        return
+    fewest = min(others, key=train.__getitem__)
+    valid, test = guess_held_out({language: count for language, count in train.items() if language != fewest})
+    if test >= 2 * held[1]:
+        languages = " ".join(
+            code if code == spelled else f"{code}={spelled!r}"
+            for code, spelled in own.languages.items()
+            if code != fewest
+        )
+        yield (
+            f"{fewest} has {train[fewest]:,} rows, and as many are held out of each language as it can spare; without "
+            f"it that is {valid:,} for validation and {test:,} for test: --languages {languages}"
+        )

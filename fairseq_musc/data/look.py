@@ -16,8 +16,8 @@ from fairseq_musc.data.own import OPTIONS, OwnData, option, own_data
 from fairseq_musc.data.own_files import places, places_of
 from fairseq_musc.data.readers import RawLines
 from fairseq_musc.data.records import RECORDS, as_text
-from fairseq_musc.data.survey import Survey, codes_of, labels_of, split_of, survey
-from fairseq_musc.errors import InputError
+from fairseq_musc.data.survey import Survey, codes_of, labels_of, split_of, survey, unclear_labels
+from fairseq_musc.errors import InputError, raise_all
 
 #: Rows that columns are told by.
 SAMPLE = 1000
@@ -110,6 +110,7 @@ def look(said: Mapping[str, Any]) -> Survey:
         )
     surveyed = replace(surveyed, own=own_data({**values, **held_out(surveyed, codes, values)}, "the data"))
     labels = surveyed.own.labels or labels_of(surveyed, codes)
+    raise_all(f"{surveyed.own.called} cannot be described as it is:", [*unclear_labels(surveyed.own, labels)])
     return replace(surveyed, own=replace(surveyed.own, labels=tuple(labels)))
 
 
