@@ -26,7 +26,7 @@ from fairseq_musc.exchange import make_unwaited
 from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
 from fairseq_musc.forks import Loaders, end_at_once, spare_the_parent
 from fairseq_musc.late import Late
-from fairseq_musc.models.checkpoint import saved_model_config
+from fairseq_musc.models.checkpoint import saved_config
 from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 from fairseq_musc.optim import MuscAdam
@@ -111,6 +111,7 @@ class MuscTaskConfig(FairseqDataclass):
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     patience: int = II("checkpoint.patience")
     max_update: int = II("optimization.max_update")
+    lr: list[float] = II("optimization.lr")  # noqa: RUF009
 
     @staticmethod
     def problems(cfg: Any) -> list[str]:
@@ -182,6 +183,7 @@ class MuscTask(FairseqTask):
         self.validation_loaders = Loaders()
         self.watch = LossWatch(lambda row: self.datasets["train"].row_name(row))
         self.leaves_out = False
+        self.resumed: dict[str, Any] = {}  # with what the checkpoint was trained that a run goes on from
 
     @classmethod
     @said_plainly
@@ -385,7 +387,10 @@ class MuscTask(FairseqTask):
         for loaded in (path, Path(self.cfg.finetune_from_model or "")):
             if first_rank and loaded.is_file():
                 check_pickled_classes(loaded)
-        saved = saved_model_config(path) if path.is_file() else {}
+        config = saved_config(path) if path.is_file() else {}
+        if self.cfg.restore_file == LAST:  # another file is named by who wants to go on otherwise
+            self.resumed = config
+        saved = config.get("model", {})
         problems = []
         labels = tuple(saved.get("labels") or self.info.labels)
         if labels != self.info.labels:
@@ -399,6 +404,34 @@ class MuscTask(FairseqTask):
             raise InputError.all_at_once(
                 f"training on {self.cfg.data} cannot go on from {path} (name another checkpoint.save_dir):", problems
             )
+
+    @said_plainly
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """fairseq's own, behind which all is known that a run may differ in from the one that it goes on with."""
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.resumed and own_rank() == 0 and (changed := self.settings_changed(cfg)):
+            logger.warning(
+                f"{Path(self.cfg.save_dir) / LAST} was trained with other settings, and this run goes on from it, if "
+                f"it is not done: {'; '.join(changed)}. For a training of its own name another checkpoint.save_dir"
+            )
+        return criterion
+
+    def settings_changed(self, criterion: Any) -> list[str]:
+        """What decides the result of a training and differs from what the checkpoint to go on from was trained with."""
+        shown = {"seed": "common.seed", "lr": "optimization.lr"}
+        sections = {
+            "task": (self.cfg, ("train_corpora", "paired", "target_langs", "shared_source", *shown)),
+            "criterion": (criterion, [key for key in criterion if key not in ("_name", "not_finite")]),
+        }
+        changed = []
+        for section, (now, keys) in sections.items():
+            saved = self.resumed.get(section) or {}
+            for key in keys:
+                value = getattr(now, key)
+                value = value if value is None or isinstance(value, (str, int, float)) else [*value]
+                if key in saved and saved[key] != value:
+                    changed.append(f"{shown.get(key, f'{section}.{key}')} was {saved[key]}, is {value}")
+        return changed
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False

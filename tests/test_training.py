@@ -25,6 +25,24 @@ def test_every_row_of_table_5_is_an_override(world, tmp_path, terms, caplog):
     assert shown == {f"L_{term}" for term in terms.split("+")}
 
 
+def test_a_run_that_goes_on_says_what_it_was_begun_with_otherwise(world, tmp_path, caplog):
+    """fairseq ends at once if the run is done, and else trains on with the new values; both without a word."""
+    caplog.set_level("WARNING", logger="fairseq_musc.tasks.musc")
+
+    def warnings(*overrides):
+        caplog.clear()
+        tiny.train(world.data, world.encoder, tmp_path / "run", *overrides)
+        return [record.getMessage() for record in caplog.records if "other settings" in record.getMessage()]
+
+    assert not warnings("optimization.max_epoch=1")
+    assert not warnings("optimization.max_epoch=2", "criterion.not_finite=skip", "common.log_interval=5")
+    (said,) = warnings("optimization.max_epoch=2", "optimization.lr=[0.01]", "criterion.tau=0.1", "common.seed=7")
+    for changed in ("lr was [0.001], is [0.01]", "criterion.tau was 0.3, is 0.1", "common.seed was 3, is 7"):
+        assert changed in said
+    last = f"checkpoint.restore_file={tmp_path / 'run' / 'checkpoint_last.pt'}"
+    assert not warnings("optimization.max_epoch=2", "criterion.tau=0.1", last), "it was named on purpose"
+
+
 @pytest.mark.parametrize(
     ("train_corpora", "valid_corpora", "rows"),
     [

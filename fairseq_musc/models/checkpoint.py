@@ -37,13 +37,14 @@ class TrainedClassifier:
     """What trains it again, see :func:`fairseq_musc.models.settings.settings_of`."""
 
 
-def saved_model_config(path: str | Path) -> dict[str, Any]:
-    """How the model of a checkpoint was built, without reading its weights; nothing if it is no checkpoint of ours."""
+def saved_config(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint was trained with, section by section, without reading its weights; nothing if it is no
+    checkpoint of ours."""
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return dict(state["cfg"]["model"])
+        return {**state["cfg"], "model": dict(state["cfg"]["model"])}
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
         return {}  # fairseq will find it in a moment, and say what it is
 
