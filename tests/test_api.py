@@ -333,6 +333,13 @@ def test_what_cannot_be_trained_on_is_said_at_once(world, tmp_path):
         classifier.fit(["a", "b", "c"], ["x", "y", "x"], validation={"de": (["c"], ["x"])}, hold_out=1)
 
 
+def test_a_mistyped_override_is_said_before_anything_is_translated(world, tmp_path):
+    classifier = untrained(world, tmp_path / "run", translator=not_again, target_languages=["de"])
+    classifier.overrides = {"optimisation.lr": [0.01]}
+    with pytest.raises(InputError, match=r"optimisation.lr .* did you mean optimization.lr\?"):
+        classifier.fit(["a", "b", "c"], ["x", "y", "x"], hold_out=1)
+
+
 @pytest.mark.long
 def test_trained_with_the_folder_of_a_translator(world, tmp_path, translator_folder):
     """The verb translate makes the corpora; German validation text is translated for want of any."""

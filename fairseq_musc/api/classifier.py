@@ -339,9 +339,9 @@ class TranslateAllClassifier:
         return export(self.checkpoint_, Path(folder), None if predictions is None else Path(predictions))
 
     def _settings(self, targets: Sequence[str], made: Mapping[str, Labelled]) -> Settings:
-        from fairseq_musc.api.fitting import Settings
+        from fairseq_musc.api.fitting import Settings, check_overrides
 
-        return Settings(
+        settings = Settings(
             folder=self.folder,
             encoder=self.encoder,
             recipe=self.recipe,
@@ -353,6 +353,8 @@ class TranslateAllClassifier:
             translate=self._opened_translator(),
             translations=made,
         )
+        check_overrides(settings)
+        return settings
 
     def _loaded(self, checkpoint: Path) -> TranslateAllClassifier:
         from fairseq_musc.api.scorer import open_scorer

@@ -199,6 +199,27 @@ def ctrl_c_is_an_exception() -> Iterator[None]:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
+def check_overrides(settings: Settings) -> None:
+    """Raises :class:`InputError` for mistakes in the recipe and the overrides, before anything is translated."""
+    from fairseq_musc.experiments.cells import TrainingRecipe
+
+    TrainingRecipe(settings.recipe, settings.config_dir).check(overrides_of(settings, ["T_val"]))
+
+
+def overrides_of(settings: Settings, valid: Sequence[str]) -> list[str]:
+    """What a training is started with; ``valid`` are the corpora that its best checkpoint is chosen by."""
+    from fairseq_musc.experiments.cells import quoted
+
+    return [
+        f"task.data={quoted(str(settings.folder / 'data-bin'))}",
+        f"model.pretrained={quoted(settings.encoder)}",
+        f"task.target_langs=[{','.join(settings.targets)}]",
+        f"task.valid_corpora=[{','.join(valid)}]",
+        *(["common.cpu=true"] if settings.cpu else []),
+        *(f"{key}={as_override(value)}" for key, value in settings.overrides.items()),
+    ]
+
+
 @ctrl_c_is_an_exception()
 def train(settings: Settings, corpora: Path) -> Path:
     """Translates, binarizes and trains; returns the checkpoint that was best on validation data.
@@ -216,17 +237,10 @@ def train(settings: Settings, corpora: Path) -> Path:
         "binarize", ["--corpora", str(corpora), "--data", str(data), *options, "--only", "S_trn", "T_trn_MT", *valid]
     )
 
-    from fairseq_musc.experiments.cells import TrainingRecipe, check_settings, quoted
+    from fairseq_musc.experiments.cells import TrainingRecipe, check_settings
     from fairseq_musc.experiments.processes import environments, held_alone, train_cells
 
-    overrides = [
-        f"task.data={quoted(str(data))}",
-        f"model.pretrained={quoted(settings.encoder)}",
-        f"task.target_langs=[{','.join(settings.targets)}]",
-        f"task.valid_corpora=[{','.join(valid)}]",
-        *(["common.cpu=true"] if settings.cpu else []),
-        *(f"{key}={as_override(value)}" for key, value in settings.overrides.items()),
-    ]
+    overrides = overrides_of(settings, valid)
     recipe = TrainingRecipe(settings.recipe, settings.config_dir)
     recipe.check(overrides)
     cell = recipe.cell("training", settings.folder / "training", overrides)
