@@ -344,7 +344,7 @@ def check_same_origin(first: Predictions, second: Predictions, names: tuple[str,
     if one.checkpoint_sha256 != two.checkpoint_sha256:
         problems.append(
             f"{name} is of checkpoint {checkpoint_of(one)}, {other} of {checkpoint_of(two)}; predict on both with one "
-            "checkpoint"
+            "checkpoint, and make the ensemble again where there is one"
         )
     problems += data_problems(first, second, (name, other))
     if problems:
