@@ -1,5 +1,6 @@
 """Trainings that are forked from a process which has imported for them: they are what a fresh process is."""
 
+import functools
 import json
 import os
 import re
@@ -295,6 +296,8 @@ def grid(world, tmp_path, temporary):
         command += ["dataset.num_workers=1", "optimization.max_epoch=400"]
         into = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         into["env"] = {**os.environ, "TMPDIR": str(temporary)}
+        # Below nohup it would be right to ignore the end of a terminal.
+        into["preexec_fn"] = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
         running = subprocess.Popen(list(map(str, command)), cwd=tmp_path, start_new_session=True, **into)
         started.append(running)
 
