@@ -10,7 +10,6 @@ begin, the seeds of dropout; the parameters stay where they are, too.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -138,10 +137,9 @@ def leaves(dtype: torch.dtype, parameters: Sequence[Tensor]) -> list[Tensor]:
     Autograd knows the parameters themselves from other streams; and the gradients of copies are in their type until
     they go to where those of the parameters belong, so that they are moved once.
     """
-    if any(parameter.dtype != dtype for parameter in parameters):
-        names = in_type(dtype, [parameter.detach() for parameter in parameters])
-    else:
-        names = [parameter.detach() for parameter in parameters]
+    names = [parameter.detach() for parameter in parameters]
+    if any(name.dtype != dtype for name in names):
+        names = in_type(dtype, names)
     return [name.requires_grad_(parameter.requires_grad) for name, parameter in zip(names, parameters, strict=True)]
 
 
@@ -168,12 +166,11 @@ class Captured:
         self.spans = Spans(spans.cu_seqlens.clone(), spans.longest, spans.tokens)
         self.seeds = seeds.clone()
         self.under_way = False
-        trained = [parameter.requires_grad for parameter in parameters]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # so that what libraries keep for a stream is there
             names = leaves(x.dtype, parameters)
             out = layers(self.x, self.spans, names, self.seeds)
-            torch.autograd.grad(out, (self.x, *itertools.compress(names, trained)), torch.zeros_like(out))
+            torch.autograd.grad(out, (self.x, *(name for name in names if name.requires_grad)), torch.zeros_like(out))
             self.d_out = torch.zeros_like(out)
             del out, names
         torch.cuda.current_stream().wait_stream(stream)
@@ -184,7 +181,7 @@ class Captured:
             names = leaves(x.dtype, parameters)
             out = layers(self.x, self.spans, names, self.seeds)
         with torch.cuda.graph(self.backward_graph, **how):
-            wanted = (self.x, *itertools.compress(names, trained))
+            wanted = (self.x, *(name for name in names if name.requires_grad))
             self.d_x, *found = torch.autograd.grad(out, wanted, self.d_out)
             torch._foreach_copy_(gradients, found)
             del found
