@@ -418,19 +418,19 @@ class MuscTask(FairseqTask):
 
     def settings_changed(self, criterion: Any) -> list[str]:
         """What decides the result of a training and differs from what the checkpoint to go on from was trained with."""
-        shown = {"seed": "common.seed", "lr": "optimization.lr"}
-        sections = {
-            "task": (self.cfg, ("train_corpora", "paired", "target_langs", "shared_source", *shown)),
-            "criterion": (criterion, [key for key in criterion if key not in ("_name", "not_finite")]),
+        of_task = ("train_corpora", "paired", "target_langs", "shared_source")
+        now = {
+            **{f"task.{key}": getattr(self.cfg, key) for key in of_task},
+            **{"common.seed": self.cfg.seed, "optimization.lr": self.cfg.lr},
+            **{f"criterion.{key}": criterion[key] for key in criterion if key not in ("_name", "not_finite")},
         }
         changed = []
-        for section, (now, keys) in sections.items():
+        for setting, value in now.items():
+            section, key = setting.split(".")
             saved = self.resumed.get(section) or {}
-            for key in keys:
-                value = getattr(now, key)
-                value = value if value is None or isinstance(value, (str, int, float)) else [*value]
-                if key in saved and saved[key] != value:
-                    changed.append(f"{shown.get(key, f'{section}.{key}')} was {saved[key]}, is {value}")
+            value = value if value is None or isinstance(value, (str, int, float)) else [*value]
+            if key in saved and saved[key] != value:
+                changed.append(f"{setting} was {saved[key]}, is {value}")
         return changed
 
     def train_step(
