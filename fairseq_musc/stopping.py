@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fairseq_musc.parents import outlive_parent
+
 logger = logging.getLogger(__name__)
 
 #: The key of a log under which it says that its process was asked to stop.
@@ -55,6 +57,9 @@ class Stop:
                 return  # a process that makes batches: it is needed until the update is done, and then told to end
             if self.asked is None:
                 self.asked = number
+                # Where the death of a parent asks, Linux does so several times: behind the block that would end what
+                # is about to end by itself, and to leave nothing behind.
+                outlive_parent()
                 # Not by print or logging: the signal may have come while these were at work.
                 os.write(2, b"\nstopping behind this update, with a checkpoint (Ctrl-C once more: at once)\n")
             elif self.asked == number == signal.SIGINT and not orphaned():

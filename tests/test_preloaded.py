@@ -25,12 +25,12 @@ PROGRAM = Path(sys.executable).with_name("fairseq-musc")
 OF_JEMALLOC = "jemalloc_bg_thd"
 
 
-def until(true, seconds=60):
+def until(true, seconds=60, instead=lambda: ""):
     for _ in range(seconds * 20):
         if true():
             return
         time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
+    raise AssertionError(f"not so within {seconds} s {instead()}")
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +338,7 @@ def test_a_grid_that_ends_takes_its_server_and_its_trainings_along(grid, how, tm
         logs = [*(tmp_path / "grid").glob("*/train.log")]
         assert len(logs) == 2
         until(lambda: all("stopped behind update" in log.read_text() for log in logs), seconds=20)
-        until(lambda: not list(temporary.iterdir()), seconds=20)
+        until(lambda: not list(temporary.iterdir()), 20, lambda: list(temporary.rglob("*")))
 
 
 def test_a_grid_that_is_stopped_while_its_server_imports_ends_at_once(grid, tmp_path):

@@ -370,6 +370,37 @@ def test_a_parent_that_goes_is_no_second_ctrl_c():
     assert orphan.recv() == "goes on"
 
 
+PARENT_OF_MANY_THREADS = """
+import os, signal, threading, time
+from fairseq_musc.parents import end_with_parent
+from fairseq_musc.stopping import Stop
+
+for _ in range(64):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+parent = os.getpid()
+if os.fork():
+    signal.pause()
+end_with_parent()
+stop = Stop()
+with stop.listening():
+    os.kill(parent, signal.SIGTERM)
+    while stop.asked is None:
+        pass
+    stop.agreed = True
+time.sleep(0.2)
+print("ended by itself", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is sent when a parent dies")
+def test_the_death_of_a_parent_of_many_threads_is_one_signal_to_end():
+    """It used to be one for each, and the late ones ended a training before it had taken its sockets away."""
+    for _ in range(5):
+        command = [sys.executable, "-c", PARENT_OF_MANY_THREADS]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (-signal.SIGTERM, "ended by itself\n")
+
+
 def stop_and_wait(agreed, pipe):
     stop = Stop()
     with stop.listening():

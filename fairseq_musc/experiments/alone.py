@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+from fairseq_musc.parents import end_with_parent
 
 
 class Running(Protocol):
@@ -62,13 +61,3 @@ class Alone:
                 start_new_session=True,  # Ctrl-C reaches this process alone, which ends them with all they started
                 preexec_fn=end_with_parent,
             )
-
-
-def end_with_parent() -> None:
-    """Lets Linux end this process when the one that has started it is killed outright; nothing elsewhere."""
-    if _prctl is not None:
-        _prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-#: Looked up before a fork, after which little is safe.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None

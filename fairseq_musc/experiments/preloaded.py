@@ -35,7 +35,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_musc.experiments.alone import Alone, Running, end_with_parent
+from fairseq_musc.experiments.alone import Alone, Running
+from fairseq_musc.parents import end_with_parent
 
 #: What trainings import, by the modules that import the rest.
 MODULES = (

@@ -31,11 +31,11 @@ from fairseq_musc.data.corpus import languages_of
 from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
-from fairseq_musc.experiments.alone import end_with_parent
 from fairseq_musc.experiments.cells import Cell, TrainingRecipe, check_settings, parse_overrides, result_of
 from fairseq_musc.experiments.grid import SEED, add_training_arguments, of, overrides_apart
 from fairseq_musc.experiments.hyperparameters import origin, tuned
 from fairseq_musc.experiments.processes import environments, held_alone, train_cells
+from fairseq_musc.parents import end_with_parent
 
 
 class Trained(NamedTuple):
