@@ -100,8 +100,8 @@ def make_stoppable() -> None:
     """Has fairseq's training loop ask a task with a ``stop`` (:class:`Stop`) whether to go on; done twice, it is once.
 
     Two functions of ``fairseq_cli.train`` are taken into ours. ``train``, an epoch, becomes all of them, as signals are
-    listened to between two as well; ``should_stop_early`` is what fairseq calls behind each update, between validation
-    and saving.
+    listened to between two as well, and what the task holds while it saves is let go behind the last.
+    ``should_stop_early`` is what fairseq calls behind each update, between validation and saving.
     """
     from fairseq_cli import train as fairseq
 
@@ -118,7 +118,7 @@ def make_stoppable() -> None:
             return epoch(cfg, trainer, task, epoch_itr)
         current.append((stop, trainer.data_parallel_world_size == 1))
         try:
-            with stop.listening():
+            with task.saving, stop.listening():
                 return all_epochs(functools.partial(stoppable_epoch, stop), cfg, trainer, task, epoch_itr)
         finally:
             current.pop()

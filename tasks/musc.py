@@ -26,6 +26,7 @@ from fairseq_musc.exchange import make_unwaited
 from fairseq_musc.finite import LossWatch, NotFiniteError, TrainingError, remedy
 from fairseq_musc.forks import Loaders, end_at_once, spare_the_parent
 from fairseq_musc.late import Late
+from fairseq_musc.locks import held_alone
 from fairseq_musc.models.checkpoint import saved_config
 from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
@@ -36,6 +37,9 @@ from fairseq_musc.safe_loading import check_pickled_classes, keep_loading_safe
 from fairseq_musc.stopping import ASKED, Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a training waits for another one in its folder: one that was told to end saves its state first.
+PATIENCE = 60
 
 
 class MuscInputError(InputError, CompactHydraException):
@@ -107,6 +111,7 @@ class MuscTaskConfig(FairseqDataclass):
     )
     seed: int = II("common.seed")
     save_dir: str = II("checkpoint.save_dir")
+    no_save: bool = II("checkpoint.no_save")
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     patience: int = II("checkpoint.patience")
@@ -176,6 +181,7 @@ class MuscTask(FairseqTask):
         self.norms = Late()  # of the gradients of all processes
         self.asked = Late()  # whether one of them was asked to stop
         self.stop = Stop()
+        self.saving = contextlib.ExitStack()  # what a training holds until it ends: the folder of its checkpoints
         self.packed = False  # until a model is built that takes rows end to end
         self.updates = 0
         self.training_batches: Optional[TrainingBatches] = None
@@ -337,6 +343,7 @@ class MuscTask(FairseqTask):
         if not self.from_checkpoint:
             encoder_config = encoder_config_of(cfg.pretrained)
             self.check_encoder(cfg.pretrained, encoder_config)
+            self.hold_folder()
             self.check_resumed()
             cfg.encoder_config = json.dumps(encoder_config, sort_keys=True)
             cfg.labels = list(self.info.labels)
@@ -367,6 +374,16 @@ class MuscTask(FairseqTask):
                 f"{pretrained} cannot be trained on {self.cfg.data} (binarize again with --tokenizer {pretrained}):",
                 problems,
             )
+
+    def hold_folder(self) -> None:
+        """Keeps other trainings out of the folder that this one saves in, from before it looks there until it ends.
+
+        Raises:
+            InputError: another one is at work there, and does not end.
+        """
+        if own_rank() == 0 and not self.cfg.no_save:
+            folder = Path(self.cfg.save_dir)
+            self.saving.enter_context(held_alone(folder, "name another checkpoint.save_dir", PATIENCE))
 
     def check_resumed(self) -> None:
         """Raises :class:`InputError` if the checkpoint that this run would go on from was trained for other data, or it

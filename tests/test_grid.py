@@ -34,8 +34,9 @@ from fairseq_musc.experiments.grid import (
     make_plan,
     overrides_apart,
 )
-from fairseq_musc.experiments.processes import environments, held_alone, last_figure, train_cells
+from fairseq_musc.experiments.processes import environments, last_figure, train_cells
 from fairseq_musc.files import read_sealed_json, write_json, write_sealed_json
+from fairseq_musc.locks import held_alone
 
 PROGRAM = Path(sys.executable).with_name("fairseq-musc")
 SMALL = ["dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true", "checkpoint.save_interval_updates=5"]

@@ -4,6 +4,7 @@ import fcntl
 import inspect
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import torch
 from fairseq.trainer import Trainer
 from stopped_between import between_epochs, send
 
+from fairseq_musc.errors import InputError
 from fairseq_musc.stopping import Stop, finished, last_words
 
 HERE = Path(__file__).parent
@@ -119,6 +121,28 @@ def assert_goes_on_as_never_stopped(world, run, epochs, *overrides):
         assert one["extra_state"]["best"] == other["extra_state"]["best"]
         for key, value in one["model"].items():
             assert torch.equal(value, other["model"][key]), (name, key)
+
+
+def test_of_two_trainings_in_one_folder_the_second_waits_for_the_first(world, tmp_path, monkeypatch):
+    """Or each would save over the other."""
+    run = tmp_path / "run"
+    first = start(command(world, run), tmp_path)
+    assert any("num_updates=7" in line for line in first.stdout)
+
+    monkeypatch.setattr("fairseq_musc.tasks.musc.PATIENCE", 0)
+    refused = rf"another run works in {run} \(process {first.pid} on .*or name another checkpoint.save_dir"
+    with pytest.raises(InputError, match=refused):
+        tiny.train(world.data, world.encoder, run)
+
+    second = start(command(world, run), tmp_path)
+    assert any("waiting up to 60 s for its end" in line for line in second.stdout)
+    first.terminate()
+    said = first.communicate(timeout=60)[0]
+    [updates] = re.findall(r"stopped behind update (\d+), saved in", said)
+    said = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, said[-3000:]
+    assert f"@ {updates} updates)" in said
+    assert_goes_on_as_never_stopped(world, run, EPOCHS)
 
 
 def test_a_signal_between_two_epochs_ends_a_training_behind_the_next_update(world, tmp_path, tmp_path_factory):

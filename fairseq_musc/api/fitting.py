@@ -31,6 +31,7 @@ from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.data.survey import in_class_order
 from fairseq_musc.data.translators import translator_of
 from fairseq_musc.errors import InputError, raise_all
+from fairseq_musc.locks import held_alone
 from fairseq_musc.version import __version__
 
 MADE_BY = "fairseq_musc.TranslateAllClassifier"
@@ -238,7 +239,7 @@ def train(settings: Settings, corpora: Path) -> Path:
     )
 
     from fairseq_musc.experiments.cells import TrainingRecipe, check_settings
-    from fairseq_musc.experiments.processes import environments, held_alone, train_cells
+    from fairseq_musc.experiments.processes import environments, train_cells
 
     overrides = overrides_of(settings, valid)
     recipe = TrainingRecipe(settings.recipe, settings.config_dir)

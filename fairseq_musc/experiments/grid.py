@@ -51,8 +51,9 @@ from fairseq_musc.experiments.cells import (
     train_command,
 )
 from fairseq_musc.experiments.hyperparameters import GRID_LAM, GRID_LR
-from fairseq_musc.experiments.processes import environments, held_alone, train_cells
+from fairseq_musc.experiments.processes import environments, train_cells
 from fairseq_musc.files import write_json, written_whole
+from fairseq_musc.locks import held_alone
 
 SEED = "common.seed"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -43,29 +42,6 @@ class Training(NamedTuple):
     place: int
     """Its place among those that run side by side."""
     started: float
-
-
-@contextmanager
-def held_alone(folder: Path) -> Iterator[None]:
-    """Holds the lock of an experiment's folder for the block; a process that is killed leaves none.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise InputError(
-                f"another run works in {folder} (process {lock.read().strip() or 'unknown'}); wait for it, end it, or "
-                "name another --output"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
 
 
 def environments(jobs: int | None, cpu: bool, gpus_per_cell: int) -> list[dict[str, str]]:

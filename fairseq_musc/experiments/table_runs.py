@@ -34,7 +34,8 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.experiments.cells import Cell, TrainingRecipe, check_settings, parse_overrides, result_of
 from fairseq_musc.experiments.grid import SEED, add_training_arguments, of, overrides_apart
 from fairseq_musc.experiments.hyperparameters import origin, tuned
-from fairseq_musc.experiments.processes import environments, held_alone, train_cells
+from fairseq_musc.experiments.processes import environments, train_cells
+from fairseq_musc.locks import held_alone
 from fairseq_musc.parents import end_with_parent
 
 

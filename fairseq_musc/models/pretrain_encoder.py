@@ -37,6 +37,7 @@ from typing import Any
 from fairseq_musc.data.corpus import languages_of, read_corpus
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, sha256, write_json
+from fairseq_musc.locks import held_alone
 from fairseq_musc.models.new_encoder import read_texts
 from fairseq_musc.progress import say
 from fairseq_musc.unfinished import UNFINISHED, check_same
@@ -116,8 +117,6 @@ def run(arguments: argparse.Namespace) -> None:
         SystemExit: with :data:`UNFINISHED`, if it was ended by --stop-after; with 128 and the number of the signal, if
             it was asked to stop by one.
     """
-    from fairseq_musc.experiments.processes import held_alone
-
     started = time.monotonic()
     check_options(arguments)
     if arguments.output.exists():

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import folder_written_whole, write_json
+from fairseq_musc.locks import held_alone
 from fairseq_musc.translate import release
 from fairseq_musc.translate.at_once import translate
 from fairseq_musc.translate.engine import Decoding, Device, add_generation_arguments, generation_from, open_engine
@@ -192,8 +193,6 @@ def run(arguments: argparse.Namespace) -> None:
             lies in the hidden folder was begun with other settings.
         SystemExit: with :data:`UNFINISHED`, if it was ended by --stop-after and not told to --finish.
     """
-    from fairseq_musc.experiments.processes import held_alone
-
     started = time.monotonic()
     decoding, device = generation_from(arguments)
     check_options(arguments)

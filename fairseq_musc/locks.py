@@ -1,0 +1,68 @@
+"""Folders in which one process works at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fairseq_musc.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+#: What a file system answers that has no locks, as NFS without its lock service.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def held_alone(folder: Path, otherwise: str = "name another --output", patience: float = 0) -> Iterator[None]:
+    """Holds the lock of a folder for the block, for which the folder is made.
+
+    The lock is the process's own (``fcntl(2)``, also across machines on NFS): one that is killed leaves none, nor do
+    the processes that it has forked. So it holds off other processes, and not another block of the same one. Where the
+    file system has no locks, this is logged and nothing is held.
+
+    Args:
+        folder: holds ``.lock`` from then on, with the number of the process.
+        otherwise: what to do if the other process is to go on, for the error.
+        patience: seconds that are waited for the other one, which may be ending.
+
+    Raises:
+        InputError: another process holds it still.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        end = time.monotonic() + patience
+        told = False
+        while not _taken(lock):
+            lock.seek(0)
+            found = f"another run works in {folder} ({lock.read().strip() or 'process unknown'})"
+            if time.monotonic() >= end:
+                raise InputError(f"{found}; wait for it, end it, or {otherwise}")
+            if not told:
+                logger.warning("%s; waiting up to %.0f s for its end", found, patience)
+                told = True
+            time.sleep(0.1)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        logger.warning("%s cannot be locked (%s): see to it that one run at a time works there", lock.name, error)
+    return True
