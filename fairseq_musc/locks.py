@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +30,7 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
     file system has no locks, this is logged and nothing is held.
 
     Args:
-        folder: holds ``.lock`` from then on, with the number of the process.
+        folder: holds ``.lock`` meanwhile, with the number of the process.
         otherwise: what to do if the other process is to go on, for the error.
         patience: seconds that are waited for the other one, which may be ending.
 
@@ -38,31 +38,50 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
         InputError: another process holds it still.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
-        end = time.monotonic() + patience
-        told = False
-        while not _taken(lock):
-            lock.seek(0)
-            found = f"another run works in {folder} ({lock.read().strip() or 'process unknown'})"
-            if time.monotonic() >= end:
-                raise InputError(f"{found}; wait for it, end it, or {otherwise}")
-            if not told:
-                logger.warning("%s; waiting up to %.0f s for its end", found, patience)
-                told = True
-            time.sleep(0.1)
+    path = folder / ".lock"
+    end = time.monotonic() + patience
+    told = False
+    while (lock := _taken(path)) is None:
+        found = f"another run works in {folder} ({_holder(path)})"
+        if time.monotonic() >= end:
+            raise InputError(f"{found}; wait for it, end it, or {otherwise}")
+        if not told:
+            logger.warning("%s; waiting up to %.0f s for its end", found, patience)
+            told = True
+        time.sleep(0.1)
+    with lock:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def _taken(lock: IO[str]) -> bool:
+def _taken(path: Path) -> IO[str] | None:
+    """The file, locked; None if another process has it."""
+    while True:
+        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed by who asks
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows either
+            lock.close()
+            return None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                lock.close()
+                raise
+            logger.warning("%s cannot be locked (%s): see to it that one run at a time works there", path, error)
+            return lock
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()  # who held it has ended between the two lines above, and taken it away
+
+
+def _holder(path: Path) -> str:
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        logger.warning("%s cannot be locked (%s): see to it that one run at a time works there", lock.name, error)
-    return True
+        return path.read_text(encoding="utf-8").strip() or "process unknown"
+    except FileNotFoundError:
+        return "process unknown"

@@ -18,8 +18,8 @@ from fairseq_musc.tasks.musc import MuscTaskConfig
 
 FOLDER = Path(fairseq_musc.configs.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-INTERPOLATED = {"_name", "seed", "save_dir", "restore_file", "lr", "fp16", "bf16", "amp"}  # from other sections
-INTERPOLATED |= {"patience", "max_update", "finetune_from_model"}
+INTERPOLATED = {"_name", "seed", "save_dir", "no_save", "restore_file", "lr", "fp16", "bf16"}  # from other sections
+INTERPOLATED |= {"amp", "patience", "max_update", "finetune_from_model"}
 COMPONENTS = {
     "task": MuscTaskConfig,
     "model": MuscClassifierConfig,

@@ -60,6 +60,7 @@ def test_one_that_ends_in_time_is_waited_for(holder, tmp_path, caplog):
     holder.stdin.close()
     with held_alone(tmp_path / "run", patience=60):
         pass
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_without_locks_it_is_logged_and_work_goes_on(tmp_path, monkeypatch, caplog):
