@@ -38,8 +38,9 @@ from fairseq_musc.stopping import ASKED, Stop, make_stoppable
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a training waits for another one in its folder: one that was told to end saves its state first.
-PATIENCE = 60
+#: Seconds that a training waits for another one in its folder: one that was told to end saves its state first, and a
+#: server of NFSv4 gives the lock of a machine that is gone back after 90.
+PATIENCE = 120
 
 
 class MuscInputError(InputError, CompactHydraException):

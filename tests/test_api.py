@@ -181,6 +181,8 @@ def test_what_is_no_classifier(world, tmp_path):
         TranslateAllClassifier.from_pretrained(world.encoder)
     with pytest.raises(InputError, match="cannot be loaded as a classifier"):
         TranslateAllClassifier.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"translator is .*elsewhere; it is a folder"):  # before all else
+        TranslateAllClassifier.from_pretrained(tmp_path / "nowhere", translator=tmp_path / "elsewhere")
     with pytest.raises(InputError, match="engine is 'gpt'; it can be"):
         TranslateAllClassifier(translator=tmp_path, engine="gpt")._opened_translator()
 

@@ -135,7 +135,7 @@ def test_of_two_trainings_in_one_folder_the_second_waits_for_the_first(world, tm
         tiny.train(world.data, world.encoder, run)
 
     second = start(command(world, run), tmp_path)
-    assert any("waiting up to 60 s for its end" in line for line in second.stdout)
+    assert any("waiting up to 120 s for its end" in line for line in second.stdout)
     first.terminate()
     said = first.communicate(timeout=60)[0]
     [updates] = re.findall(r"stopped behind update (\d+), saved in", said)

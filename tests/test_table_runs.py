@@ -174,6 +174,25 @@ def test_no_table_trains_or_chooses_on_test_data(world, tmp_path):
             assert "test" not in {CORPORA[name].split for name in names}
 
 
+@pytest.mark.parametrize("command", [["run-table", "--table", "4", "--data"], ["grid", "task.data="]])
+def test_corpora_that_are_not_there_are_said_before_anything_is_trained(world, tmp_path, capsys, command):
+    data, output = tmp_path / "data-bin", tmp_path / "runs"
+    shutil.copytree(world.data, data, ignore=shutil.ignore_patterns("T_trn.*", "T_trn_BT.*", "S_tst_MT.*"))
+    by_table = command[0] == "run-table"
+    given = [*command, str(data)] if by_table else [command[0], f"{command[1]}{data}", "--lr", "1e-5", "--lam", "0.5"]
+    given += ["--config-name", "musc_pawsx", "--output", str(output), "--seeds", "1", "2", "common.cpu=true"]
+    given += [f"model.pretrained={world.encoder}"]
+    given += [] if by_table else ["task.train_corpora=[S_trn,T_trn],[S_trn,T_trn_BT]"]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    for name, how in (("T_trn", "read"), ("T_trn_BT", "translate")):
+        found = [line for line in said.splitlines() if f"holds {name} in no language" in line]
+        assert len(found) == 1 and f"`fairseq-musc {how}`" in found[0]
+        assert found[0].count(name) == 3 and found[0].count("seed=") == 2  # it, and two cells that would train on it
+    assert ("holds S_tst_MT" in said) == by_table  # a grid predicts nothing
+    assert not list(output.glob("*/train.log"))
+
+
 # --- for real --------------------------------------------------------------------------------------------------------
 
 

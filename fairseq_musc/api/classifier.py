@@ -91,11 +91,12 @@ class TranslateAllClassifier:
             settings: as for the class, e.g. ``translator="m2m_100"``.
 
         Raises:
-            InputError: it is not there, or is no classifier.
+            InputError: it is not there, or is no classifier; or a setting of the translator is wrong.
         """
         from fairseq_musc.api.scorer import open_scorer
 
         classifier = cls(**settings)
+        classifier._opened_translator()  # a wrong one is said before the model is read
         classifier._scorer = open_scorer(path, tokenizer, classifier.device)
         classifier.checkpoint_ = Path(path) if Path(path).is_file() else None
         return classifier

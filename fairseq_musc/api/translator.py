@@ -33,7 +33,7 @@ class FolderTranslator:
         progress: whether to show how far a long translation is.
 
     Raises:
-        InputError: there is no such engine or setting.
+        InputError: there is no such engine, setting or folder.
     """
 
     def __init__(self, folder: str | Path, engine: str, decoding: Mapping[str, Any], cpu: bool, progress: bool):
@@ -43,6 +43,8 @@ class FolderTranslator:
         problems = [f"decoding has no {name}; it has {', '.join(settings)}" for name in {*decoding} - {*settings}]
         if engine not in ENGINES:
             problems.append(f"engine is {engine!r}; it can be {', '.join(ENGINES)}")
+        if not Path(folder).is_dir():
+            problems.append(f"translator is {folder}; it is a folder with the files of a translator, or a function")
         raise_all("the translator cannot be used:", problems)
         self.folder = Path(folder)
         self.name = engine

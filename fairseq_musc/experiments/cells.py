@@ -21,7 +21,7 @@ import shutil
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -38,7 +38,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fairseq_musc.data.corpus import languages_of
+from fairseq_musc.data.corpus import CORPORA, languages_of
 from fairseq_musc.data.databin import read_about
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256, write_json
@@ -284,6 +284,28 @@ def check_settings(cells: Sequence[Cell]) -> None:
     if problems:
         raise InputError.all_at_once(
             "these folders were made with other settings; name another --output, or remove them first:", problems
+        )
+
+
+def check_corpora(needed: Iterable[tuple[Cell, Sequence[str]]]) -> None:
+    """Raises :class:`InputError` naming every corpus that a data-bin lacks: of what cells that are not done train and
+    validate on, and of what stands beside each, which it is to predict."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for cell, predicted in needed:
+        data = str(cell.settings.get("task.data"))
+        trained = () if result_of(cell) else ("task.train_corpora", "task.valid_corpora")
+        for name in dict.fromkeys([name for key in trained for name in cell.settings.get(key) or ()] + [*predicted]):
+            if not languages_of(data, name):
+                lacking.setdefault((data, name), []).append(cell.name)
+    if lacking:
+        made = {name: "translate" if CORPORA[name].made_from else "read" for _, name in lacking}
+        raise InputError.all_at_once(
+            "corpora are not there that would be trained on, validated on or predicted:",
+            [
+                f"{data} holds {name} in no language, which {', '.join(names)} would take; make it with `fairseq-musc "
+                f"{made[name]}`, then binarize it"
+                for (data, name), names in lacking.items()
+            ],
         )
 
 

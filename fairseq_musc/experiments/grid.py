@@ -42,6 +42,7 @@ from fairseq_musc.experiments.cells import (
     Cell,
     Result,
     TrainingRecipe,
+    check_corpora,
     check_settings,
     collect,
     differences,
@@ -186,6 +187,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_picked_by_accuracy(settings)
     with held_alone(plan.output):
         check_settings(list(plan.cells.values()))
+        check_corpora((cell, ()) for cell in plan.cells.values())
         _remember(arguments, plan.output)
         if arguments.launcher is None:
             cpu = bool(settings.get("common.cpu"))

@@ -31,7 +31,14 @@ from fairseq_musc.data.corpus import languages_of
 from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.data.datasets import SOURCE_LANGUAGE
 from fairseq_musc.errors import InputError
-from fairseq_musc.experiments.cells import Cell, TrainingRecipe, check_settings, parse_overrides, result_of
+from fairseq_musc.experiments.cells import (
+    Cell,
+    TrainingRecipe,
+    check_corpora,
+    check_settings,
+    parse_overrides,
+    result_of,
+)
 from fairseq_musc.experiments.grid import SEED, add_training_arguments, of, overrides_apart
 from fairseq_musc.experiments.hyperparameters import origin, tuned
 from fairseq_musc.experiments.processes import environments, train_cells
@@ -150,6 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
         recipe.check(cell.overrides)
     with held_alone(arguments.output):
         check_settings(cells)
+        check_corpora((run.cell, () if run.predictions.is_dir() else run.inference) for run in runs)
         settings = cells[0].settings
         cpu = bool(settings.get("common.cpu"))
         gpus = settings.get("distributed_training.distributed_world_size") or 1
