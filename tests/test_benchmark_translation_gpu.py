@@ -15,7 +15,7 @@ TINY = ["--shape", "tiny", "--device", "cpu", "--slots", "8", "--sentences", "16
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def measuring(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))  # it uses translation.py, which lies beside it
     spec = importlib.util.spec_from_file_location("translation_gpu", BENCHMARKS / "translation_gpu.py")
     module = importlib.util.module_from_spec(spec)
@@ -24,8 +24,8 @@ def benchmark(monkeypatch):
     return module
 
 
-def test_everything_is_measured_checked_told_and_written(benchmark, tmp_path, capsys):
-    assert benchmark.main([*TINY, "--output", str(tmp_path / "out"), "--in-process"]) == 0
+def test_everything_is_measured_checked_told_and_written(measuring, tmp_path, capsys):
+    assert measuring.main([*TINY, "--output", str(tmp_path / "out"), "--in-process"]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "translation_gpu.json").read_text())}
     assert not [row for row in rows.values() if "failed" in row]
     assert rows["check: fast fp32"]["same_all"] == rows["check: fast fp32"]["of"] == 16
@@ -48,12 +48,12 @@ def test_everything_is_measured_checked_told_and_written(benchmark, tmp_path, ca
     assert "| self attention | " in printed
 
 
-def test_a_row_that_fails_does_not_end_the_rest(benchmark, tmp_path, monkeypatch, capsys):
+def test_a_row_that_fails_does_not_end_the_rest(measuring, tmp_path, monkeypatch, capsys):
     def broken(self, half, batch):
         raise ValueError("out of order")
 
-    monkeypatch.setattr(benchmark.Bench, "fairseq_forced", broken)
-    benchmark.main([*TINY, "--output", str(tmp_path), "--in-process", "--only", "forced"])
+    monkeypatch.setattr(measuring.Bench, "fairseq_forced", broken)
+    measuring.main([*TINY, "--output", str(tmp_path), "--in-process", "--only", "forced"])
     rows = {row["name"]: row for row in json.loads((tmp_path / "translation_gpu.json").read_text())}
     assert rows["forced: fairseq fp32, batch 8"]["failed"] == "ValueError: out of order"
     assert rows["forced: fast fp32, 8 slots"]["rate"] > 0
@@ -74,27 +74,27 @@ class Products(TorchDispatchMode):
         return out
 
 
-def test_fairseq_is_measured_with_one_product_for_the_words_of_all_hypotheses(benchmark, tmp_path):
+def test_fairseq_is_measured_with_one_product_for_the_words_of_all_hypotheses(measuring, tmp_path):
     """As with a model that fairseq has read. It is a product for each hypothesis where parameters want no gradients."""
     namespace = argparse.Namespace(
         shape="tiny", device="cpu", slots=8, sentences=8, source=8, length=4, scratch=tmp_path, output=tmp_path
     )
-    bench = benchmark.Bench(namespace)
+    bench = measuring.Bench(namespace)
     with Products() as products:
         bench.by_fairseq(bench.model, bench.even, 8, None, **bench.forced)
     words = bench.shape.words
     assert [seen for seen in products.seen if seen[1][-1] == words] == 5 * [("mm", (8 * 5, words))]
 
 
-def test_operations_and_bytes_of_the_published_shape(benchmark):
+def test_operations_and_bytes_of_the_published_shape(measuring):
     """Counted by hand for one layer and one step; the rest is multiplication."""
-    one = benchmark.Shape(layers=1, width=4, ffn=8, heads=2, words=10)
+    one = measuring.Shape(layers=1, width=4, ffn=8, heads=2, words=10)
     # encoder, 3 tokens: 2 * (4 * 16 + 2 * 32) for the products and 2 * 2 * 4 * 3 for attention; keys, values: 2 * 32
     encoder = 3 * (256 + 48) + 3 * 64
     # a step: 2 * (6 * 16 + 2 * 32) for the products, 4 * 4 * (3 + 0.5) for attention, 2 * 40 for the words
     step = 320 + 56 + 80
     assert one.flops(beam=2, source=3, steps=1) == encoder + 2 * step
-    published = benchmark.SHAPES["m2m_100_418M"]
+    published = measuring.SHAPES["m2m_100_418M"]
     assert published.flops(5, 40, 41) == pytest.approx(140e9, rel=0.03)
     # half precision, batches of 512: the cache of 20 steps and 5 hypotheses, 40 source tokens, logits, weights
     bytes_of_a_step = published.bytes(5, 40, 41, 512, 2) / 41
