@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -16,9 +15,6 @@ from typing import IO
 from fairseq_musc.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-#: What a file system answers that has no locks, as NFS without its lock service.
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -49,14 +45,16 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
             logger.warning("%s; waiting up to %.0f s for its end", found, patience)
             told = True
         time.sleep(0.1)
+    owner = os.getpid()
     with lock:
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.write(f"process {owner} on {platform.node()}\n")
         lock.flush()
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if os.getpid() == owner:  # and not a process that was forked within the block
+                path.unlink(missing_ok=True)
 
 
 def _taken(path: Path) -> IO[str] | None:
@@ -68,10 +66,7 @@ def _taken(path: Path) -> IO[str] | None:
         except (BlockingIOError, PermissionError):  # POSIX allows either
             lock.close()
             return None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                lock.close()
-                raise
+        except OSError as error:  # by many numbers: ENOLCK of NFS without its lock service, ENOSYS, EOPNOTSUPP
             logger.warning("%s cannot be locked (%s): see to it that one run at a time works there", path, error)
             return lock
         with suppress(FileNotFoundError):

@@ -63,14 +63,20 @@ def test_one_that_ends_in_time_is_waited_for(holder, tmp_path, caplog):
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_without_locks_it_is_logged_and_work_goes_on(tmp_path, monkeypatch, caplog):
-    def fails(*_):
-        raise OSError(number, os.strerror(number))
+def test_a_forked_process_that_leaves_the_block_takes_nothing_away(tmp_path):
+    with held_alone(tmp_path / "run"):
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            assert (tmp_path / "run" / ".lock").exists()
+    if not child:
+        os._exit(0)
 
-    monkeypatch.setattr("fcntl.lockf", fails)
-    number = errno.ENOLCK  # as on NFS without its lock service
+
+def test_without_locks_it_is_logged_and_work_goes_on(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))  # as on NFS without its lock service
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
     with held_alone(tmp_path / "run"):
         assert "No locks available" in caplog.text and "one run at a time" in caplog.text
-    number = errno.EIO
-    with pytest.raises(OSError, match="Input/output"), held_alone(tmp_path / "run"):
-        pass
