@@ -379,11 +379,13 @@ class MuscTask(FairseqTask):
     def hold_folder(self) -> None:
         """Keeps other trainings out of the folder that this one saves in, from before it looks there until it ends.
 
+        Before a training fairseq has made that folder; a model that is built for something else needs none.
+
         Raises:
             InputError: another one is at work there, and does not end.
         """
-        if own_rank() == 0 and not self.cfg.no_save:
-            folder = Path(self.cfg.save_dir)
+        folder = Path(self.cfg.save_dir)
+        if own_rank() == 0 and not self.cfg.no_save and folder.is_dir():
             self.saving.enter_context(held_alone(folder, "name another checkpoint.save_dir", PATIENCE))
 
     def check_resumed(self) -> None:
