@@ -17,6 +17,7 @@ import killed
 import pytest
 import tiny
 import torch
+from fairseq import tasks
 from fairseq.trainer import Trainer
 from stopped_between import between_epochs, send
 
@@ -143,6 +144,12 @@ def test_of_two_trainings_in_one_folder_the_second_waits_for_the_first(world, tm
     assert second.returncode == 0, said[-3000:]
     assert f"@ {updates} updates)" in said
     assert_goes_on_as_never_stopped(world, run, EPOCHS)
+
+
+def test_a_model_that_is_built_for_something_else_makes_no_folder(world, tmp_path):
+    cfg = tiny.compose(world.data, world.encoder, tmp_path / "run")
+    tasks.setup_task(cfg.task).build_model(cfg.model)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_between_two_epochs_ends_a_training_behind_the_next_update(world, tmp_path, tmp_path_factory):
