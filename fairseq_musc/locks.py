@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,14 +17,17 @@ from fairseq_musc.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+#: The folders that threads of this process hold, by whom: such a lock holds off no thread of its own process.
+_held: dict[Path, int] = {}
+
 
 @contextmanager
 def held_alone(folder: Path, otherwise: str = "name another --output", patience: float = 0) -> Iterator[None]:
     """Holds the lock of a folder for the block, for which the folder is made.
 
     The lock is the process's own (``fcntl(2)``, also across machines on NFS): one that is killed leaves none, nor do
-    the processes that it has forked. So it holds off other processes, and not another block of the same one. Where the
-    file system has no locks, this is logged and nothing is held.
+    the processes that it has forked. It holds off other processes and other threads, and not another block of the same
+    thread. Where the file system has no locks, this is logged and other processes are not held off.
 
     Args:
         folder: holds ``.lock`` meanwhile, with the number of the process.
@@ -31,10 +35,10 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
         patience: seconds that are waited for the other one, which may be ending.
 
     Raises:
-        InputError: another process holds it still.
+        InputError: another process or thread holds it still.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder.resolve() / ".lock"
     end = time.monotonic() + patience
     told = False
     while (lock := _taken(path)) is None:
@@ -55,10 +59,23 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
         finally:
             if os.getpid() == owner:  # and not a process that was forked within the block
                 path.unlink(missing_ok=True)
+                _held.pop(path, None)
 
 
 def _taken(path: Path) -> IO[str] | None:
-    """The file, locked; None if another process has it."""
+    """The file, locked; None if another process or thread has it."""
+    if _held.setdefault(path, threading.get_ident()) != threading.get_ident():
+        return None  # and the file is not opened: whoever closes it loses the lock for the whole process
+    lock = None
+    try:
+        lock = _locked(path)
+    finally:
+        if lock is None:
+            _held.pop(path)
+    return lock
+
+
+def _locked(path: Path) -> IO[str] | None:
     while True:
         lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed by who asks
         try:
@@ -76,6 +93,8 @@ def _taken(path: Path) -> IO[str] | None:
 
 
 def _holder(path: Path) -> str:
+    if path in _held:
+        return f"another thread of this process, {os.getpid()}"
     try:
         return path.read_text(encoding="utf-8").strip() or "process unknown"
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,6 +62,28 @@ def test_one_that_ends_in_time_is_waited_for(holder, tmp_path, caplog):
     with held_alone(tmp_path / "run", patience=60):
         pass
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_another_thread_is_refused_and_takes_nothing_away(holder, tmp_path):
+    def tries():
+        try:
+            with held_alone(folder):
+                return "held"
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(1) as threads:
+        with held_alone(tmp_path / "threads"):
+            folder = tmp_path / "threads" / ".." / "threads"
+            assert f"another thread of this process, {os.getpid()}" in threads.submit(tries).result()
+            command = [sys.executable, "-c", HOLDING, str(folder)]
+            other = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            assert f"(process {os.getpid()} on" in other.stderr  # the lock is held still
+        assert threads.submit(tries).result() == "held"
+        folder = tmp_path / "run"
+        assert f"(process {holder.pid} on" in threads.submit(tries).result()
+    with pytest.raises(InputError, match=f"process {holder.pid} on"), held_alone(folder):  # not: another thread
+        pass
 
 
 def test_a_forked_process_that_leaves_the_block_takes_nothing_away(tmp_path):

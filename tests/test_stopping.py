@@ -19,6 +19,7 @@ import tiny
 import torch
 from fairseq import tasks
 from fairseq.trainer import Trainer
+from omegaconf import OmegaConf
 from stopped_between import between_epochs, send
 
 from fairseq_musc.errors import InputError
@@ -147,7 +148,9 @@ def test_of_two_trainings_in_one_folder_the_second_waits_for_the_first(world, tm
 
 
 def test_a_model_that_is_built_for_something_else_makes_no_folder(world, tmp_path):
-    cfg = tiny.compose(world.data, world.encoder, tmp_path / "run")
+    cfg = OmegaConf.create(
+        OmegaConf.to_container(tiny.compose(world.data, world.encoder, tmp_path / "run"), resolve=True)
+    )
     tasks.setup_task(cfg.task).build_model(cfg.model)
     assert not list(tmp_path.iterdir())
 
