@@ -48,14 +48,46 @@ def test_places_that_are_not_there_are_not_taken():
     assert balanced([1, 4, 5, 8], ["0", "0", "1", "1"], 2, from_end=True) == [4, 8]
 
 
-@given(st.lists(st.sampled_from("012"), min_size=1), st.integers(1, 30), st.booleans())
-def test_no_class_gives_two_more_than_another_that_has_rows_left(labels, count, from_end):
-    taken = balanced(range(len(labels)), labels, count, from_end)
+def test_a_rare_class_is_not_held_out_whole():
+    labels = ["0"] * 20 + ["1"] * 4 + ["2"]
+    assert balanced(range(25), labels, 8, from_end=True) == [*range(14, 20), 22, 23]
+    assert balanced(range(25), labels, 13, from_end=True) == [
+        *range(9, 20),
+        22,
+        23,
+    ]  # of the common one beyond its half
+    assert balanced(range(25), labels, 22, from_end=True) == [*range(1, 20), 21, 22, 23]  # and one of each is left
+    assert balanced(range(25), labels, 23, from_end=True) == [*range(20), 21, 22, 23]
+
+
+LABELS = st.lists(st.sampled_from("012"), min_size=1)
+
+
+@given(LABELS, st.integers(1, 30))
+def test_no_class_gives_two_more_than_another_that_has_rows_left(labels, count):
+    taken = balanced(range(len(labels)), labels, count)
     assert taken == sorted(set(taken))
     assert len(taken) == min(count, len(labels))
     there, given = Counter(labels), Counter(labels[place] for place in taken)
     for label in there:
         own = [place for place in range(len(labels)) if labels[place] == label]
         ours = [place for place in taken if labels[place] == label]
-        assert ours == (own[len(own) - len(ours) :] if from_end else own[: len(ours)])
+        assert ours == own[: len(ours)]
         assert given[label] == there[label] or given[label] >= max(given.values()) - 1
+
+
+@given(LABELS, st.integers(1, 30))
+def test_what_is_held_out_leaves_rows_of_each_class_as_long_as_it_can(labels, count):
+    taken = balanced(range(len(labels)), labels, count, from_end=True)
+    assert taken == sorted(set(taken))
+    assert len(taken) == min(count, len(labels))
+    there, given = Counter(labels), Counter(labels[place] for place in taken)
+    halves = {label: rows // 2 for label, rows in there.items()}
+    for label, rows in there.items():
+        own = [place for place in range(len(labels)) if labels[place] == label]
+        ours = [place for place in taken if labels[place] == label]
+        assert ours == own[rows - len(ours) :]
+        if count <= len(labels) - len(there):
+            assert given[label] < rows  # one is left to train on
+        if count <= sum(halves.values()):
+            assert given[label] == halves[label] or max(given.values()) - 1 <= given[label] < halves[label]

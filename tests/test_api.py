@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,21 @@ def test_trained_on_texts_in_memory_with_a_function_that_translates(world, tmp_p
     )
     with pytest.raises(InputError, match="copy that folder"):
         loaded.save_pretrained(tmp_path / "again")
+
+
+def test_a_rare_class_is_trained_on(world, tmp_path):
+    from fairseq_musc.api.fitting import write_corpora
+    from fairseq_musc.api.given import Labelled
+
+    labels = ["good"] * 50 + ["bad"] * 46 + ["rare"] * 4
+    classifier = untrained(world, tmp_path, translator=lambda texts, *_: texts)
+    settings = classifier._settings(["de"], {})
+    write_corpora(settings, Labelled([f"text {i}" for i in range(100)], labels), {}, 0.2)
+    for name, counts in {
+        "S_trn": {"good": 41, "bad": 37, "rare": 2},
+        "T_val": {"good": 9, "bad": 9, "rare": 2},
+    }.items():
+        assert Counter(row.label for row in read_corpus(settings.corpora, name, "en").rows) == counts
 
 
 def test_trained_on_translations_that_are_there_already(world, tmp_path, monkeypatch):

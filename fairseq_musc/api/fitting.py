@@ -68,8 +68,8 @@ def write_corpora(
     """Writes S_trn, T_val and, where they were given, T_trn_MT.
 
     Validation rows in the source language are held out of the training rows if none are given: from the ends of all
-    classes, in equal parts. Those in a target language, if none are given, are the translated ones of the source
-    language; they are not text that people wrote, and their provenance says so.
+    classes, in equal parts, half of a rare class at most. Those in a target language, if none are given, are the
+    translated ones of the source language; they are not text that people wrote, and their provenance says so.
 
     Raises:
         InputError: the folder holds other rows, or nothing is left to train on.

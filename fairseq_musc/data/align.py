@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice, zip_longest
 from typing import NamedTuple
@@ -78,11 +78,15 @@ def balanced(places: Iterable[int], labels: Iterable[str], count: int, from_end:
     The classes are therefore gone through in turn, in the order of their names, and each gives its next row until
     there are enough. Nothing is drawn by lot.
 
+    Rows from the end are held out of those that are trained on: a class that is rare would be held out whole, and never
+    be learnt. So it gives half of its rows at most, more of them only where all classes have given as much, and its
+    last one behind all others.
+
     Args:
         places: those to choose from, ascending.
         labels: the label of each of them.
         count: how many to take; all if there are fewer.
-        from_end: the next row of a class is its last, not its first.
+        from_end: the next row of a class is its last, not its first, and what is left is to hold rows of all classes.
 
     Returns:
         The places taken, ascending.
@@ -90,6 +94,12 @@ def balanced(places: Iterable[int], labels: Iterable[str], count: int, from_end:
     of_class: dict[str, array[int]] = {}  # 8 bytes a place
     for place, label in zip(places, labels, strict=True):
         of_class.setdefault(label, array("q")).append(place)
-    in_turn: list[Iterator[int]] = [reversed(rows) if from_end else iter(rows) for _, rows in sorted(of_class.items())]
-    rounds = (place for turn in zip_longest(*in_turn) for place in turn if place is not None)
+    classes = [rows[::-1] if from_end else rows for _, rows in sorted(of_class.items())]
+    helpings = [[rows] for rows in classes]
+    if from_end:
+        helpings = [
+            [rows[: (half := len(rows) // 2)], rows[half:-1], rows[max(half, len(rows) - 1) :]] for rows in classes
+        ]
+    in_turn = (zip_longest(*helping) for helping in zip(*helpings, strict=True))
+    rounds = (place for turns in in_turn for turn in turns for place in turn if place is not None)
     return sorted(islice(rounds, count))

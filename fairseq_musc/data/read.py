@@ -15,7 +15,7 @@ with its last rows held out as T_val:
     fairseq-musc read --dataset pawsx --input x-final --output corpora --train-file dev_2k --hold-out 400 --missing drop
 
 In the others (MARC, MLDoc, CLS) each language has rows and ids of its own. As their files may be sorted by class,
---hold-out takes the last rows of each class in equal parts there, and --limit the first.
+--hold-out takes the last rows of each class in equal parts there (half of a rare class at most), and --limit the first.
 
 Data of your own, and any dataset with columns of texts and labels, are read by naming the columns:
 

@@ -242,8 +242,8 @@ def check_options(
 def held_out(row_set: RowSet, hold_out: Mapping[str, int | None], aligned: bool) -> dict[str, Mask]:
     """Split to the rows of a file that it takes: each split that is held out so many usable ones, its own the rest.
 
-    Where rows are aligned, those are the last rows; where not, the last of each class in equal parts. The test rows are
-    taken first. A language other than the source language may be held out to its last row.
+    Where rows are aligned, those are the last rows; where not, the last of each class in equal parts, half of a class
+    at most. The test rows are taken first. A language other than the source language may be held out to its last row.
 
     Raises:
         InputError: no row is left to train on.
