@@ -98,6 +98,26 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(world, checkpoi
     assert {name for name in after if after[name] != before[name]} == {"T_tst.de.tsv", "T_tst.de.json"}
 
 
+@pytest.mark.parametrize("damaged", [b"", b'{"format": 1, "sig', b"[1]", b"\xff\xfe"])
+def test_a_damaged_signature_is_made_again(world, checkpoint, tmp_path, damaged):
+    assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_tst") == 0
+    whole = (tmp_path / "T_tst.de.json").read_bytes()
+    (tmp_path / "T_tst.de.json").write_bytes(damaged)
+    assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_tst") == 0
+    assert (tmp_path / "T_tst.de.json").read_bytes() == whole
+
+
+def test_a_corpus_is_not_taken_for_a_damaged_table(world, checkpoint, tmp_path, capsys):
+    for name in ("T_tst.de.tsv", "T_tst.de.json"):
+        (tmp_path / name).write_bytes((world.corpora / name).read_bytes())
+    corpus = (tmp_path / "T_tst.de.tsv").read_bytes()
+    for about in ((tmp_path / "T_tst.de.json").read_bytes(), b"{"):
+        (tmp_path / "T_tst.de.json").write_bytes(about)
+        assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_tst", "--languages", "de") == 2
+        assert "T_tst.de.tsv is a corpus, which the predictions would replace" in capsys.readouterr().err
+        assert (tmp_path / "T_tst.de.tsv").read_bytes() == corpus
+
+
 def test_a_checkpoint_for_another_number_of_classes(world, checkpoint, tmp_path, capsys):
     tiny.make_corpora(tmp_path / "corpora", labels=("0", "1", "2"))
     tiny.binarize(tmp_path / "corpora", tmp_path / "bin", world.encoder)

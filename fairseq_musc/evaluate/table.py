@@ -52,6 +52,8 @@ ENSEMBLES: dict[str, Mixture] = {
 }
 
 FORMAT = 1
+#: The columns before those of the probabilities.
+COLUMNS = ("id", "language", "corpus", "label")
 #: How far from 1 the probabilities of a row may sum up: softmax in 32-bit floats stays well below.
 SUM_TOLERANCE = 1e-4
 #: Of so many rows with one answer it is said that they have.
@@ -202,7 +204,7 @@ def predictions_path(folder: str | Path, corpus: str, language: str) -> Path:
 def table_lines(predictions: Predictions) -> Iterator[bytes]:
     """The lines of the rows file of a table, its header first."""
     signature = predictions.signature
-    header = ["id", "language", "corpus", "label", *(f"p_{escape(label)}" for label in signature.labels)]
+    header = [*COLUMNS, *(f"p_{escape(label)}" for label in signature.labels)]
     yield ("\t".join(header) + "\n").encode()
     language, corpus, *labels = map(escape, (signature.language, signature.corpus, *signature.labels))
     for row_id, label, row in zip(predictions.ids, predictions.labels, predictions.probabilities, strict=True):
@@ -228,7 +230,7 @@ def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
     signature = predictions.signature
     path = predictions_path(folder, signature.corpus, signature.language)
     check_predictions(predictions, where=path.name)
-    if path.with_suffix(".json").exists() and "signature" not in json.loads(path.with_suffix(".json").read_bytes()):
+    if _is_corpus(path):
         raise InputError(f"{path} is a corpus, which the predictions would replace; give another folder for them")
     digest = hashlib.sha256()
     with written_whole(path, "wb") as stream:
@@ -243,6 +245,22 @@ def write_predictions(folder: str | Path, predictions: Predictions) -> Path:
     }
     write_sealed_json(path.with_suffix(".json"), about)
     return path
+
+
+def _is_corpus(path: Path) -> bool:
+    """Whether what lies at ``path`` is a corpus; a table whose JSON file is damaged is none."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_bytes())
+    except FileNotFoundError:
+        return False
+    except (ValueError, RecursionError):
+        about = None
+    if isinstance(about, dict):
+        return "signature" not in about
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return not stream.readline().startswith("\t".join(COLUMNS).encode())
 
 
 def check_predictions(predictions: Predictions, where: str) -> None:
@@ -317,9 +335,9 @@ def read_predictions(folder: str | Path, corpus: str, language: str) -> Predicti
     try:
         for line in lines:
             cells = line.decode().split("\t")
-            if len(cells) != 4 + len(signature.labels):
+            if len(cells) != len(COLUMNS) + len(signature.labels):
                 raise ValueError(
-                    f"row {len(ids) + 1} has {len(cells)} cells, and {4 + len(signature.labels)} are needed"
+                    f"row {len(ids) + 1} has {len(cells)} cells, and {len(COLUMNS) + len(signature.labels)} are needed"
                 )
             ids.append(unescape(cells[0]))
             labels.append(class_of[unescape(cells[3])])
