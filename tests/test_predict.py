@@ -98,6 +98,25 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(world, checkpoi
     assert {name for name in after if after[name] != before[name]} == {"T_tst.de.tsv", "T_tst.de.json"}
 
 
+def test_tables_of_another_precision_are_not_taken_for_these(world, checkpoint, tmp_path, capsys):
+    assert predict(checkpoint, world.data, tmp_path / "bfloat16", "--precision", "bfloat16") == 0
+    assert predict(checkpoint, world.data, tmp_path / "both") == 0
+    exact = (tmp_path / "both" / "T_tst.de.tsv").read_bytes()
+    assert predict(checkpoint, world.data, tmp_path / "both", "--precision", "bfloat16") == 0
+    rough = (tmp_path / "both" / "T_tst.de.tsv").read_bytes()
+    assert rough == (tmp_path / "bfloat16" / "T_tst.de.tsv").read_bytes() != exact
+    assert read_predictions(tmp_path / "both", "T_tst", "de").signature.precision == "bfloat16"
+    assert main(["ensemble", "--predictions", str(tmp_path / "both")]) == 0
+    assert main(["report", "--predictions", str(tmp_path / "both")]) == 0
+    assert "precision: bfloat16\n" in capsys.readouterr().out
+    # that of training, asked for by its name, is no other
+    assert predict(checkpoint, world.data, tmp_path / "both") == 0
+    assert (tmp_path / "both" / "T_tst.de.tsv").read_bytes() == exact
+    before = (tmp_path / "both" / "T_tst.de.tsv").stat().st_mtime_ns
+    assert predict(checkpoint, world.data, tmp_path / "both", "--precision", "float32") == 0
+    assert (tmp_path / "both" / "T_tst.de.tsv").stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize("damaged", [b"", b'{"format": 1, "sig', b"[1]", b"\xff\xfe"])
 def test_a_damaged_signature_is_made_again(world, checkpoint, tmp_path, damaged):
     assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_tst") == 0

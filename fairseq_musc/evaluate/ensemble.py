@@ -288,11 +288,13 @@ def average(members: Sequence[Predictions], weights: Sequence[float], name: str)
     check_together(members)
     first, names = members[0], member_names(members)
     translators = sorted({member.signature.translator for member in members if member.signature.translator})
+    precisions = sorted({member.signature.precision for member in members if member.signature.precision})
     signature: Signature = replace(
         first.signature,
         corpus=name,
         corpus_sha256=None,
         translator=" + ".join(translators) or None,
+        precision=" + ".join(precisions) or None,
         version=__version__,
         members=dict(zip(names, weights, strict=True)),
         member_sha256={member: table_sha256(table) for member, table in zip(names, members, strict=True)},

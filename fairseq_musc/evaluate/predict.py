@@ -6,7 +6,7 @@ one.
 
 Writes one predictions table for each corpus and language (``T_tst.de.tsv`` and ``.json``): ids, labels and a
 probability for each class, in the order of the corpus. A table that is there already, made by the same checkpoint from
-the same rows, is kept, so that a run that was stopped goes on where it was.
+the same rows in the same precision, is kept, so that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     if arguments.precision is not None:
         trained.model.compute_in(arguments.precision)
+    as_trained = arguments.precision in (None, trained.settings.get("model.precision") or "float32")
     checkpoint_sha256 = sha256(arguments.checkpoint)
     corpora = [open_corpus(arguments.data, *which) for which in wanted]
     translators = [translator_of(corpus.about["provenance"]) for corpus in corpora]
@@ -104,6 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
                 translator=translator,
                 training=trained.training,
                 settings=trained.settings,
+                precision=None if as_trained else arguments.precision,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}", refresh=False)
             if already_there(arguments.predictions, signature):

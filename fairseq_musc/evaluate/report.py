@@ -236,6 +236,7 @@ def signature_of(tables: Sequence[Predictions]) -> list[str]:
         "checkpoint": checkpoint_of(first),
         "seed": str(first.seed),
         "translator": ", ".join(translators),
+        "precision": ", ".join(sorted({signature.precision for signature in signatures if signature.precision})),
         "warning": translators_warning(tables) or "",
         **{LINES[line]: ", ".join(found) for line, found in mixtures.items()},
         "version": "fairseq-musc " + ", ".join(sorted({signature.version for signature in signatures})),

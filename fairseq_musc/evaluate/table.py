@@ -115,6 +115,8 @@ class Signature:
     settings: dict[str, Any] = field(default_factory=dict)
     """``section.key`` -> value of the run, enough to train the checkpoint again (`fairseq-musc rerun`); empty in tables
     that an earlier version wrote."""
+    precision: str | None = None
+    """The type in which the encoder computed, where it was told another than that of training; None for that."""
 
     def check_is_of(self, corpus: str, language: str) -> None:
         """Raises :class:`ValueError` unless this belongs to a table of that name: files are named by what it says."""
