@@ -117,6 +117,16 @@ def test_tables_of_another_precision_are_not_taken_for_these(world, checkpoint, 
     assert (tmp_path / "both" / "T_tst.de.tsv").stat().st_mtime_ns == before
 
 
+def test_tables_of_rows_that_were_cut_otherwise_are_not_taken_for_these(world, checkpoint, tmp_path):
+    options = ["--corpora", world.corpora, "--data", tmp_path / "short", "--tokenizer", world.encoder]
+    assert main(["binarize", *map(str, options), "--max-length", "8"]) == 0
+    assert predict(checkpoint, tmp_path / "short", tmp_path / "short only") == 0
+    for data in (world.data, tmp_path / "short"):
+        assert predict(checkpoint, data, tmp_path / "both") == 0
+    name = "T_tst.de.tsv"
+    assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "short only" / name).read_bytes()
+
+
 @pytest.mark.parametrize("damaged", [b"", b'{"format": 1, "sig', b"[1]", b"\xff\xfe"])
 def test_a_damaged_signature_is_made_again(world, checkpoint, tmp_path, damaged):
     assert predict(checkpoint, world.data, tmp_path, "--corpora", "T_tst") == 0

@@ -6,7 +6,8 @@ one.
 
 Writes one predictions table for each corpus and language (``T_tst.de.tsv`` and ``.json``): ids, labels and a
 probability for each class, in the order of the corpus. A table that is there already, made by the same checkpoint from
-the same rows in the same precision, is kept, so that a run that was stopped goes on where it was.
+the same rows, cut to the same length, in the same precision, is kept, so that a run that was stopped goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
                 training=trained.training,
                 settings=trained.settings,
                 precision=None if as_trained else arguments.precision,
+                max_length=info.max_length,
             )
             bar.set_description(f"predict {corpus.name}.{corpus.language}", refresh=False)
             if already_there(arguments.predictions, signature):

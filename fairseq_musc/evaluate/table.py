@@ -117,6 +117,8 @@ class Signature:
     that an earlier version wrote."""
     precision: str | None = None
     """The type in which the encoder computed, where it was told another than that of training; None for that."""
+    max_length: int | None = None
+    """To how many tokens rows were cut; None in tables that an earlier version wrote."""
 
     def check_is_of(self, corpus: str, language: str) -> None:
         """Raises :class:`ValueError` unless this belongs to a table of that name: files are named by what it says."""
