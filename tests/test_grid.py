@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import os
 import re
 import shutil
@@ -384,6 +385,26 @@ def test_results_for_a_data_bin_that_has_changed_are_refused(world, tmp_path):
     write_sealed_json(path, {**about, "source_sha256": "0" + about["source_sha256"]})
     with pytest.raises(InputError, match=r"the data-bin has changed in T_trn_MT.de"):
         check_settings(list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values()))
+
+
+def test_results_for_rows_that_were_cut_otherwise_are_refused(world, tmp_path):
+    shutil.copytree(world.data, tmp_path / "bin")
+    overrides = [f"task.data={tmp_path / 'bin'}"]
+    done = make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values()
+    for cell in done:
+        mark_done(cell, 50)
+    check_settings(list(done))
+    about = read_sealed_json(tmp_path / "bin" / "databin.json")
+    write_sealed_json(tmp_path / "bin" / "databin.json", {**about, "max_length": 64})
+    now = list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values())
+    with pytest.raises(InputError, match=r"the data-bin has changed in max_length"):
+        check_settings(now)
+    for cell in done:  # one of a version that did not say it
+        path = cell.folder / "done.json"
+        said = json.loads(path.read_text())
+        del said["data"]["max_length"]
+        path.write_text(json.dumps(said))
+    check_settings(now)
 
 
 def test_showing_a_folder_without_a_grid_says_what_to_give(tmp_path, capsys):

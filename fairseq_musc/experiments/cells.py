@@ -39,12 +39,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_musc.data.corpus import CORPORA, languages_of
-from fairseq_musc.data.databin import read_about
+from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256, write_json
 from fairseq_musc.recipes import Recipe, compose, read_recipe
 
 FORMAT = 1
+#: What stands beside the corpora of a data-bin in :attr:`Cell.data`.
+CUT = "max_length"
 #: What decides nothing about the result: places, what is logged, and who loads the rows.
 NOT_SETTINGS = (
     "checkpoint.save_dir",
@@ -77,7 +79,8 @@ class Cell:
     settings: Mapping[str, Any]
     """``section.key`` -> value for all that the recipe and the overrides say, less :data:`NOT_SETTINGS`."""
     data: Mapping[str, str]
-    """``<corpus>.<language>`` of every training and validation corpus -> the checksum of the file it was made from."""
+    """``<corpus>.<language>`` of every training and validation corpus -> the checksum of the file it was made from; and
+    :data:`CUT` -> to how many tokens rows were cut."""
 
     @property
     def checkpoints(self) -> Path:
@@ -249,11 +252,13 @@ def corpora_of(config: Mapping[str, Any]) -> dict[str, str]:
     task = OmegaConf.create(dict(config)).get("task") or {}
     data, targets = str(task.get("data")), task.get("target_langs")
     wanted = None if targets is None else {task.get("source_lang"), *targets}
-    found = {}
+    found: dict[str, str] = {}
     for name in (*task.get("train_corpora", ()), *task.get("valid_corpora", ())):
         for language in languages_of(data, name):
             if wanted is None or language in wanted:
                 found[f"{name}.{language}"] = read_about(data, name, language)["source_sha256"]
+    if found:
+        found[CUT] = str(DataBinInfo.load(data).max_length)
     return found
 
 
@@ -272,6 +277,7 @@ def differences(cell: Cell) -> list[str]:
         if was != asked and not any(isinstance(value, str) and "${" in value for value in (was, asked)):
             problems.append(f"{key} was {was!r}, asked is {asked!r}")
     if data is not None and cell.data:
+        data = {CUT: cell.data[CUT], **data} if CUT in cell.data else data  # earlier versions did not write it down
         changed = sorted(key for key in {**data, **cell.data} if data.get(key) != cell.data.get(key))
         if changed:
             problems.append(f"the data-bin has changed in {', '.join(changed)}")
