@@ -10,8 +10,9 @@ import tiny
 import torch
 
 from fairseq_musc.cli import main
-from fairseq_musc.evaluate.rerun import overrides
+from fairseq_musc.evaluate.rerun import _written, overrides
 from fairseq_musc.evaluate.table import read_predictions
+from fairseq_musc.experiments.cells import TrainingRecipe, parse_overrides
 
 OPTIONS = (
     *("common.seed=11", "optimization.max_epoch=2", "criterion.terms=ce+mu+sc", "criterion.mixup_beta=0.4"),
@@ -61,6 +62,23 @@ def test_a_run_from_its_signature_alone(world, tmp_path, capsys, promise):
     settings = read_predictions(tmp_path / "out", "T_tst", "de").signature.settings
     assert settings == read_predictions(tmp_path / "again", "T_tst", "de").signature.settings
     assert "dataset.required_batch_size_multiple=8" in overrides(settings)
+
+
+def test_what_the_recipe_says_of_another_component_is_taken_away(world, tmp_path, capsys):
+    said = ["lr_scheduler._name=triangular", "~lr_scheduler.warmup_updates", "+lr_scheduler.max_lr=0.01"]
+    run = tiny.train(world.data, world.encoder, tmp_path / "run", *said, "optimization.max_epoch=1")
+    predict(world.data, run, tmp_path / "out")
+    words = from_signature(tmp_path / "out", tmp_path / "again", capsys)
+    assert "~lr_scheduler.warmup_updates" in words
+    TrainingRecipe("musc_pawsx", None).check(words[3:])
+
+
+@pytest.mark.parametrize("path", ["a\\b", "it's", "a\\'b", "end\\", "two\\\\", "a, {b}: [c]", "", " "])
+def test_a_path_is_read_as_it_was_written(path):
+    [read] = parse_overrides([f"task.data={_written(path)}"])
+    assert read.value() == path
+    [read] = parse_overrides([f"task.data={_written([path])}"])
+    assert read.value() == [path]
 
 
 @pytest.mark.long

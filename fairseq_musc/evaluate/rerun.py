@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Signature, list_predictions, read_predictions
-from fairseq_musc.models.settings import RECIPE, said_by_the_recipe
+from fairseq_musc.models.settings import COMPONENTS, RECIPE, said_by_the_recipe
 from fairseq_musc.progress import with_progress
 
 
@@ -69,7 +70,9 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
         if key == "model.trained_on" or (key in said and said[key] == value):
             continue
         changes.append(f"{'' if key in said else '++'}{key}={_written(value)}")
-    return changes
+    # What the recipe says of a component that another one took the place of is no key of that.
+    others = [section for section in COMPONENTS if settings.get(name := f"{section}._name") != said.get(name)]
+    return changes + [f"~{key}" for key in said if key.partition(".")[0] in others and key not in settings]
 
 
 def _written(value: Any) -> str:
@@ -79,6 +82,6 @@ def _written(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{quoted}'"
+        # Of backslashes only those before a quote, or at the end, count.
+        return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
     return json.dumps(value)
