@@ -367,3 +367,21 @@ def test_trained_with_the_folder_of_a_translator(world, tmp_path, translator_fol
     for name in ("T_trn_MT", "T_val", "S_val_MT"):
         assert "model.pt" in read_about(tmp_path / "run" / "corpora", name, "de")["provenance"]["translator"]
     assert len(classifier.predict(["Der Hund sieht den Baum."], "de", text_pairs=["Der Mond."])) == 1
+
+
+def test_what_another_call_was_given_is_not_taken_for_what_this_one_makes(world, tmp_path):
+    from fairseq_musc.api.fitting import write_corpora
+    from fairseq_musc.api.given import Labelled
+
+    train = Labelled([f"text {i}" for i in range(20)], ["x", "y"] * 10)
+    german = Labelled(["ein Text", "noch einer"], ["x", "y"])
+    made = Labelled([f"Text {i}" for i in range(20)], train.labels)
+    classifier = untrained(world, tmp_path, translator=word_list)
+    cases = {"T_val": ({"de": german}, {}), "T_trn_MT": ({}, {"de": made})}
+    for name, (validation, translations) in cases.items():
+        classifier.folder = tmp_path / name
+        given, nothing = (classifier._settings(["de"], each) for each in (translations, {}))
+        for _ in "again":
+            write_corpora(given, train, validation, 2)
+        with pytest.raises(InputError, match=rf"(?s)holds what another call was given.*name another folder.*{name}.de"):
+            write_corpora(nothing, train, {}, 2)

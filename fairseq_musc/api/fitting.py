@@ -72,7 +72,7 @@ def write_corpora(
     translated ones of the source language; they are not text that people wrote, and their provenance says so.
 
     Raises:
-        InputError: the folder holds other rows, or nothing is left to train on.
+        InputError: the folder holds other rows, or what another call was given, or nothing is left to train on.
     """
     rows = train.rows()
     held: list[int] = []
@@ -96,6 +96,7 @@ def write_corpora(
     given.setdefault(SOURCE_LANGUAGE, [rows[i] for i in held])
     for language, of in given.items():
         write("T_val", language, of, {})
+    check_given(settings, validation)
     for target in settings.targets:
         in_target = settings.translations[target].rows() if target in settings.translations else None
         if in_target is not None:
@@ -108,6 +109,25 @@ def write_corpora(
             if not corpus_exists(settings.corpora, "T_val", target):  # another T_val.en has ended the run by now
                 write("T_val", target, *translated_rows(settings, given[SOURCE_LANGUAGE], SOURCE_LANGUAGE, target))
     check_translator(settings)
+
+
+def check_given(settings: Settings, validation: Mapping[str, Labelled]) -> None:
+    """Raises :class:`InputError` if corpora are what an earlier call was given, and this one would make by itself."""
+    found = []
+    for target in settings.targets:
+        for name in ("T_trn_MT", "T_val"):
+            if not corpus_exists(settings.corpora, name, target):
+                continue
+            engine = read_about(settings.corpora, name, target)["provenance"].get("engine")  # none: people wrote it
+            untold = name == "T_val" and target not in validation and engine is None
+            unmade = settings.translate is not None and target not in settings.translations and engine == GIVEN
+            if untold or unmade:
+                found.append(f"{name}.{target}")
+    raise_all(
+        f"{settings.corpora} holds what another call was given, and this one is not; give it again, name another "
+        "folder, or remove this one first:",
+        found,
+    )
 
 
 def check_translator(settings: Settings) -> None:
