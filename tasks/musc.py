@@ -151,6 +151,8 @@ class MuscTaskConfig(FairseqDataclass):
                 f"task.target_langs is {list(cfg.target_langs)}; it names one language or more, and not the source "
                 f"language {cfg.source_lang}"
             )
+        elif cfg.target_langs is not None and len(set(cfg.target_langs)) != len(cfg.target_langs):
+            found.append(f"task.target_langs is {list(cfg.target_langs)}; each language can stand there once")
         return found
 
 

@@ -317,6 +317,10 @@ def test_wrong_values_are_said_all_at_once():
     assert not MuscTaskConfig.problems(MuscTaskConfig(data="x", shared_source=True, languages_at_once=2))
     with pytest.raises(InputError, match="cannot be set up"):
         MuscTask.setup_task(cfg)
+    cfg = MuscTaskConfig(data="x", target_langs=["de", "fr", "de"])
+    assert MuscTaskConfig.problems(cfg) == [
+        "task.target_langs is ['de', 'fr', 'de']; each language can stand there once"
+    ]
 
 
 def test_an_encoder_for_another_data_bin_is_refused(world, tmp_path):
