@@ -103,6 +103,22 @@ def test_an_evaluation_counts_what_the_report_counts(classifier, world, predicti
     assert printed[3].split()[0] == "Ens."
 
 
+def test_an_evaluation_without_translations_has_no_line_for_them(classifier, world):
+    texts, pairs, labels = test_set(world, "T_tst", "de")
+    languages = ["en", "de"] * (len(texts) // 2) + ["de"]
+    evaluation = classifier.evaluate(texts, labels, languages, text_pairs=pairs, ensemble=False)
+    assert [*evaluation.right] == ["T_tst"]
+    assert "S_tst^MT" not in str(evaluation) and "Ens" not in str(evaluation)
+    assert evaluation.average("T_tst") == pytest.approx(sum(evaluation.accuracies["T_tst"].values()) / 2)
+    with pytest.raises(InputError, match="there is no Ens, only T_tst"):
+        evaluation.average()
+    english = classifier.evaluate(texts, labels, "en", text_pairs=pairs, ensemble=False)
+    assert english.right["T_tst"] == english.right["S_tst_MT"] == english.right["Ens"]
+    # what can be gone through once is enough
+    once = classifier.evaluate(texts, labels, iter(languages), text_pairs=pairs, ensemble=False)
+    assert once.right == evaluation.right
+
+
 def test_languages_may_be_mixed_and_translations_given(classifier, world):
     of_german, of_english = test_set(world, "T_tst", "de"), test_set(world, "T_tst", "en")
     german = classifier.predict(of_german[0], "de", text_pairs=of_german[1])

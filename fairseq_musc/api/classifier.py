@@ -202,6 +202,7 @@ class TranslateAllClassifier:
         """
         texts = as_list(texts, "texts")
         wanted = as_labels(labels)
+        language = language if isinstance(language, str) else as_list(language, "language")
         raise_all("these texts cannot be evaluated:", [*Labelled(texts, wanted).problems("evaluate", self.classes_)])
         predicted = self.predict(texts, language, **options)
         return evaluation(predicted, wanted, as_languages(language, len(texts)))

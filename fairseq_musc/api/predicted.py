@@ -11,6 +11,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fairseq_musc.data.datasets import SOURCE_LANGUAGE
+from fairseq_musc.errors import InputError
+
 #: What can decide a label: both views agree, or it is that of one of them, or that of neither.
 DECIDED_BY = ("both", "text", "translation", "neither")
 
@@ -91,7 +94,8 @@ class Evaluation:
     """How often predictions are right. Printed, it is the result table in the form of the paper's Table 3."""
 
     right: Mapping[str, Mapping[str, int]]
-    """Line (``T_tst``, ``S_tst_MT``, ``Ens``) to language to the rows whose label is right."""
+    """Line (``T_tst``, ``S_tst_MT``, ``Ens``) to language to the rows whose label is right; ``T_tst`` alone if texts in
+    other languages than English were not translated."""
     rows: Mapping[str, int]
     """Language to the number of rows."""
     predicted: Predicted
@@ -105,7 +109,13 @@ class Evaluation:
         }
 
     def average(self, line: str = "Ens") -> float:
-        """The unweighted mean of a line over its languages."""
+        """The unweighted mean of a line over its languages.
+
+        Raises:
+            InputError: the texts were not translated, and so it is not known.
+        """
+        if line not in self.right:
+            raise InputError(f"there is no {line}, only {', '.join(self.right)}; evaluate with translations for it")
         cells = self.accuracies[line]
         return sum(cells.values()) / len(cells)
 
@@ -125,7 +135,8 @@ def evaluation(predicted: Predicted, labels: Sequence[str], languages: Sequence[
     Args:
         predicted: of n texts.
         labels: the n right labels, each one of the classes.
-        languages: those of the n texts. English is not translated: its number on T_tst stands in every line.
+        languages: those of the n texts. English is not translated: its number on T_tst stands in every line. If others
+            are not either (``ensemble=False``), T_tst is the only line.
     """
     wanted = np.array([predicted.classes.index(label) for label in labels])
     views = {
@@ -134,6 +145,8 @@ def evaluation(predicted: Predicted, labels: Sequence[str], languages: Sequence[
         "Ens": predicted.probabilities,
     }
     of = np.array(languages)
+    if ((of != SOURCE_LANGUAGE) & ~predicted.translated).any():
+        views = {"T_tst": predicted.of_text}
     each = sorted(set(languages))
     right = {
         line: {language: int((view.argmax(axis=1) == wanted)[of == language].sum()) for language in each}
