@@ -367,6 +367,42 @@ def test_what_cannot_be_trained_on_is_said_at_once(world, tmp_path):
         classifier.fit(["a", "b", "c"], ["x", "y", "x"], validation={"de": (["c"], ["x"])}, hold_out=1)
 
 
+def test_what_goes_with_no_target_language_or_is_of_another_kind_is_said(world, tmp_path):
+    with pytest.raises(InputError, match=r"target_languages is one text \('de'\)"):
+        untrained(world, tmp_path, target_languages="de")
+    classifier = untrained(world, tmp_path, target_languages=["de"], translator=word_list)
+    texts, labels = ["a", "b", "c"], ["x", "y", "x"]
+    for given, said in (
+        ({"translations": {"fr": texts}}, "translations into fr: the target languages are de"),
+        ({"translations": {"en": texts}}, "translations into en: the target languages are de"),
+        ({"validation": {"fr": (["d"], ["x"])}}, "validation in fr: the target languages are de"),
+        (
+            {"validation": {"de": (["d"], ["x"], ["e"])}},
+            "validation in de: text pairs, and the training texts are single",
+        ),
+        ({"validation": {"de": (["d"],)}}, r"validation in de: 1 lists; give \(texts, labels\) or"),
+        ({"validation": {"de": (["d"], ["x"], ["e"], ["f"])}}, "validation in de: 4 lists; give"),
+        (
+            {"text_pairs": texts, "validation": {"de": (["d"], ["x"])}},
+            "validation in de: single texts, and the training t",
+        ),
+        (
+            {"text_pairs": texts, "translations": {"de": texts}},
+            "into de: 3 lists or texts; of text pairs give two lists",
+        ),
+    ):
+        with pytest.raises(InputError, match=said):
+            classifier.fit(texts, labels, hold_out=1, **given)
+        assert not (tmp_path / "corpora").exists()
+
+
+@pytest.mark.parametrize("back", [None, "one text"])
+def test_a_translator_that_gives_no_list_back(world, tmp_path, back):
+    classifier = untrained(world, tmp_path, target_languages=["de"], translator=lambda *_: back)
+    with pytest.raises(InputError, match=f"gave {back!r} back; it needs to give a list"):
+        classifier.fit(["a", "b", "c"], ["x", "y", "x"], hold_out=1)
+
+
 def test_a_mistyped_override_is_said_before_anything_is_translated(world, tmp_path):
     classifier = untrained(world, tmp_path / "run", translator=not_again, target_languages=["de"])
     classifier.overrides = {"optimisation.lr": [0.01]}

@@ -63,7 +63,7 @@ class TranslateAllClassifier:
     ):
         self.encoder = encoder
         self.translator = translator
-        self.target_languages = tuple(target_languages)
+        self.target_languages = tuple(as_list(target_languages, "target_languages"))
         self.folder = Path(folder)
         self.recipe = recipe
         self.config_dir = None if config_dir is None else Path(config_dir)
@@ -287,18 +287,24 @@ class TranslateAllClassifier:
         pairs = None if text_pairs is None else as_list(text_pairs, "text_pairs")
         given = Labelled(as_list(texts, "texts"), as_labels(labels), pairs)
         valid = {xx: _labelled(each, f"validation in {xx}") for xx, each in (validation or {}).items()}
-        made = {xx: _translated(each, given) for xx, each in (translations or {}).items()}
+        made = {xx: _translated(each, given, f"translations into {xx}") for xx, each in (translations or {}).items()}
         classes = list(dict.fromkeys(given.labels))
         problems = [*given.problems("fit", None)]
         for xx, each in valid.items():
             problems += each.problems(f"validation in {xx}", classes)
+            problems += each.unlike(f"validation in {xx}", given)
         for xx, each in made.items():
             problems += each.problems(f"translations into {xx}", None)
+            problems += each.unlike(f"translations into {xx}", given)
         if len(classes) < 2:
             problems.append(f"fit: the labels are {', '.join(map(repr, classes)) or 'none'}; two or more are needed")
         targets = self.target_languages or tuple(sorted({*made, *valid} - {SOURCE_LANGUAGE}))
         if not targets:
             problems.append("fit: there are no target languages; name them with target_languages=...")
+        unused = [f"translations into {xx}" for xx in made if xx not in targets]
+        unused += [f"validation in {xx}" for xx in valid if xx not in (*targets, SOURCE_LANGUAGE)]
+        if targets and unused:
+            problems.append(f"fit: {' and '.join(unused)}: the target languages are {', '.join(targets)}")
         raise_all("this cannot be trained on:", problems)
         settings = self._settings(targets, made)
         write_corpora(settings, given, valid, hold_out)
@@ -367,13 +373,27 @@ class TranslateAllClassifier:
 
 
 def _labelled(given: Sequence[Any], name: str) -> Labelled:
-    """Validation data as they were given: texts, labels and, for pairs, the second texts."""
-    texts, labels, *pairs = given
+    """Validation data as they were given: texts, labels and, for pairs, the second texts.
+
+    Raises:
+        InputError: they are something else.
+    """
+    parts = as_list(given, name)
+    if len(parts) not in (2, 3):
+        raise InputError(f"{name}: {len(parts)} lists; give (texts, labels) or (texts, labels, text_pairs)")
+    texts, labels, *pairs = parts
     return Labelled(as_list(texts, name), as_labels(labels, name), *(as_list(each, name) for each in pairs))
 
 
-def _translated(given: Any, train: Labelled) -> Labelled:
-    """Translations of the training texts with their labels; of pairs, two lists."""
-    first, second = (given, None) if train.pairs is None else given
-    pairs = None if second is None else as_list(second, "translations")
-    return Labelled(as_list(first, "translations"), train.labels, pairs)
+def _translated(given: Any, train: Labelled, name: str) -> Labelled:
+    """Translations of the training texts with their labels; of pairs, two lists.
+
+    Raises:
+        InputError: they are not two lists.
+    """
+    if train.pairs is None:
+        return Labelled(as_list(given, name), train.labels)
+    parts = as_list(given, name)
+    if len(parts) != 2:
+        raise InputError(f"{name}: {len(parts)} lists or texts; of text pairs give two lists, (texts, text_pairs)")
+    return Labelled(as_list(parts[0], name), train.labels, as_list(parts[1], name))

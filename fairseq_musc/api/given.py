@@ -38,6 +38,16 @@ class Labelled(NamedTuple):
         if labels is not None and (unknown := sorted({*self.labels} - {*labels})):
             yield f"{name}: the labels {', '.join(map(repr, unknown))} are not among {', '.join(map(repr, labels))}"
 
+    def unlike(self, name: str, train: Labelled) -> Iterator[str]:
+        """A problem if these are pairs and the training texts are not, or the other way round."""
+        if (self.pairs is None) != (train.pairs is None):
+            yield f"{name}: {self.kind}, and the training texts are {train.kind}"
+
+    @property
+    def kind(self) -> str:
+        """What messages call them."""
+        return "single texts" if self.pairs is None else "text pairs"
+
 
 def counts_and_texts(lists: Mapping[str, Sequence[Any] | None], name: str) -> Iterator[str]:
     """A problem if lists are of different lengths, and one a list that holds something else than texts."""

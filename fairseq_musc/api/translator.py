@@ -108,7 +108,13 @@ def translated(translate: Translate, texts: Sequence[str], source: str, target: 
     Raises:
         InputError: the translator gives another number of texts, or something that is no text.
     """
-    found = list(translate(texts, source, target))
+    given = translate(texts, source, target)
+    if given is None or isinstance(given, str):
+        raise InputError(
+            f"the translator was given {len(texts)} texts in {source} and gave {given!r:.80} back; it needs to "
+            "give a list, with one text for each, in order"
+        )
+    found = list(given)
     other = "" if all(isinstance(text, str) for text in found) else ", not all of them texts"
     if len(found) != len(texts) or other:
         raise InputError(
