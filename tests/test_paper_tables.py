@@ -437,6 +437,14 @@ def test_latex_has_the_papers_notation():
     assert latex("my_data_50%") == r"my\_data\_50\%"
 
 
+def test_a_name_with_a_bar_is_one_cell_of_markdown(tmp_path, capsys):
+    write_run(tmp_path / "run", dataset="a|b")
+    assert report(3, tmp_path, options=["--output", tmp_path / "out"]) == 0
+    head, rule, *lines = [line for line in (tmp_path / "out" / "table3.md").read_text().splitlines() if line[:1] == "|"]
+    assert lines[0].startswith("| a\\|b | T_tst |")
+    assert len({len(line.replace("\\|", "").split("|")) for line in (head, rule, *lines)}) == 1
+
+
 def test_the_best_average_is_bold_among_its_rivals(tmp_path, capsys):
     """In Table 4 training corpora compete for each inference, elsewhere all lines of a block; equals are all bold."""
     for name, corpora, target, source in [("trn", TRN, 1, 5), ("bt", BT, 2, 4)]:

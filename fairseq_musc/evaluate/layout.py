@@ -56,7 +56,8 @@ def aligned(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
 
 def markdown_rows(cells: Sequence[Sequence[str]], names: int = 1) -> list[str]:
     """A table in Markdown, the first of ``cells`` being its head; columns as in :func:`aligned`."""
-    head, *lines = (f"| {' | '.join(line)} |" for line in cells)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in cells)
+    head, *lines = (f"| {' | '.join(line)} |" for line in escaped)
     return [head, "|" + ":--|" * names + "--:|" * (len(cells[0]) - names), *lines]
 
 
