@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 #: server of NFSv4 gives the lock of a machine that is gone back after 90.
 PATIENCE = 120
 
+#: What of a model's configuration decides the result of a training and is not found by its weights' shapes.
+OF_MODEL = ("pretrained", "mix_at", "classifier_dropout", "trained_on")
+
 
 class MuscInputError(InputError, CompactHydraException):
     """An :class:`InputError` that Hydra prints as it stands, without the stack that led to it."""
@@ -192,6 +195,7 @@ class MuscTask(FairseqTask):
         self.validation_loaders = Loaders()
         self.watch = LossWatch(lambda row: self.datasets["train"].row_name(row))
         self.leaves_out = False
+        self.model_settings: dict[str, Any] = {}
         self.resumed: dict[str, Any] = {}  # with what the checkpoint was trained that a run goes on from
 
     @classmethod
@@ -352,6 +356,7 @@ class MuscTask(FairseqTask):
             cfg.labels = list(self.info.labels)
             cfg.tokenizer_fingerprint = self.info.fingerprint
             cfg.trained_on = json.dumps(self.trained_on(), sort_keys=True)
+            self.model_settings = {key: cfg[key] for key in OF_MODEL}
             self.warn_of_translators()
         model = super().build_model(cfg, from_checkpoint)
         assert isinstance(model, MuscClassifier)
@@ -444,6 +449,7 @@ class MuscTask(FairseqTask):
         now = {
             **{f"task.{key}": getattr(self.cfg, key) for key in of_task},
             **{"common.seed": self.cfg.seed, "optimization.lr": self.cfg.lr},
+            **{f"model.{key}": value for key, value in self.model_settings.items() if key != "trained_on"},
             **{f"criterion.{key}": criterion[key] for key in criterion if key not in ("_name", "not_finite")},
         }
         changed = []
@@ -453,6 +459,13 @@ class MuscTask(FairseqTask):
             value = value if value is None or isinstance(value, (str, int, float)) else [*value]
             if key in saved and saved[key] != value:
                 changed.append(f"{setting} was {saved[key]}, is {value}")
+        files = [
+            json.loads(model.get("trained_on") or "{}").get("files", {})
+            for model in (self.resumed.get("model") or {}, self.model_settings)
+        ]
+        was, now_in = ({name: about["sha256"] for name, about in each.items()} for each in files)
+        if was and (others := [name for name in {**was, **now_in} if was.get(name) != now_in.get(name)]):
+            changed.append(f"it saw other rows of {', '.join(others)}")
         return changed
 
     def train_step(

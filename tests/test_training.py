@@ -43,6 +43,22 @@ def test_a_run_that_goes_on_says_what_it_was_begun_with_otherwise(world, tmp_pat
     assert not warnings("optimization.max_epoch=2", "criterion.tau=0.1", last), "it was named on purpose"
 
 
+def test_a_run_that_goes_on_says_that_its_rows_or_its_encoder_were_others(world, tmp_path, caplog):
+    caplog.set_level("WARNING", logger="fairseq_musc.tasks.musc")
+    tiny.train(world.data, world.encoder, tmp_path / "run", "optimization.max_epoch=1")
+    tiny.make_corpora(tmp_path / "corpora", train=30)
+    tiny.binarize(tmp_path / "corpora", tmp_path / "bin", world.encoder)
+    tiny.make_encoder(tmp_path / "encoder", seed=1)
+    tiny.train(tmp_path / "bin", tmp_path / "encoder", tmp_path / "run", "model.classifier_dropout=0.2")
+    (said,) = [record.getMessage() for record in caplog.records if "other settings" in record.getMessage()]
+    for changed in (
+        "model.classifier_dropout was 0.1, is 0.2",
+        f"model.pretrained was {world.encoder}, is {tmp_path / 'encoder'}",
+        "it saw other rows of S_trn.en, T_trn_MT.de, T_trn_MT.fr",
+    ):
+        assert changed in said
+
+
 @pytest.mark.parametrize(
     ("train_corpora", "valid_corpora", "rows"),
     [
