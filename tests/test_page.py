@@ -295,3 +295,12 @@ def test_the_average_is_missing_where_a_language_is(tmp_path):
     rows = table_in(parsed(tmp_path / "page.html").get_element_by_id("accuracy"))
     assert rows[0] == ["Inference", "EN", "FR", "DE", "ES", "Avg."]
     assert rows[2][0] == "StstMT" and rows[2][4:] == ["–", "–"] and rows[1][5] != "–"
+
+
+def test_settings_on_other_test_rows_have_no_one_number_of_rows(tmp_path):
+    write_run(tmp_path / "a", languages=("en", "de"), rows=40)
+    write_run(tmp_path / "b", languages=("en", "fr"), rows=31, terms="ce+sc")
+    assert page(tmp_path / "page.html", "--predictions", tmp_path / "a", tmp_path / "b") == 0
+    tree = parsed(tmp_path / "page.html")
+    assert table_in(tree.get_element_by_id("accuracy"))[-1] == ["rows", "31 to 40", "31", "40", ""]
+    assert "31 to 40 test rows each" in text_in(tree.find_class("facts")[0])

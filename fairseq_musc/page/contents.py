@@ -255,6 +255,11 @@ def rounded(share: float) -> str:
     return percent(Fraction(share).limit_denominator(10**9))
 
 
+def from_to(counts: Sequence[int]) -> str:
+    """The lowest and the highest of rising numbers, or the one that there is."""
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+
+
 def points(difference: float) -> str:
     """A difference of shares in points, signed."""
     return f"{100 * difference:+.1f}".replace("-", "−")
@@ -271,8 +276,7 @@ def p_value(p: float) -> str:
 def summary_of(groups: Sequence[Group]) -> list[str]:
     """What stands below the title."""
     rows = rows_by_language(groups)
-    counts = sorted(set(rows.values()))
-    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    told = from_to(sorted({count for counts in rows.values() for count in counts}))
     runs = sum(len(group.runs) for group in groups)
     facts = [
         f"{len(rows)} language{'s' * (len(rows) > 1)}",
@@ -356,7 +360,7 @@ def accuracies_of(groups: Sequence[Group], lines: Mapping[str, Sequence[Accuracy
         by_name["Avg."] = [ends(line.average) for line in shown]
     return Accuracies(
         languages,
-        [f"{count:,}" for count in counts.values()],
+        [from_to(of_language) for of_language in counts.values()],
         blocks,
         charts.intervals(by_name),
         legend,

@@ -356,11 +356,11 @@ def _told(lines: Sequence[str]) -> str:
     return ", ".join(LINES[line] for line in lines)
 
 
-def rows_by_language(groups: Sequence[Group]) -> Mapping[str, int]:
-    """Language to the number of its test rows, by the first group that has it."""
-    rows: dict[str, int] = {}
+def rows_by_language(groups: Sequence[Group]) -> Mapping[str, list[int]]:
+    """Language to the number of its test rows: one, or those that groups have which were predicted on other data."""
+    rows: dict[str, set[int]] = {}
     for group in groups:
         for cells in group.first.tables.values():
             for language, table in cells.items():
-                rows.setdefault(language, len(table.ids))
-    return {language: rows[language] for language in ordered(rows)}
+                rows.setdefault(language, set()).add(len(table.ids))
+    return {language: sorted(rows[language]) for language in ordered(rows)}
