@@ -158,6 +158,7 @@ def test_a_fine_tuned_encoder_and_the_one_it_came_from(world, tmp_path, capsys):
         (["--limit", 9, "--batch-size", 0, "--layer", -1], "--limit is 9; it is at least 10"),
         (["--layer", 2], "--layer is 2, but"),
         (["--original", "T_trn"], "holds no original and translated text in the same language among T_trn and"),
+        (["--languages", "en", "ja"], "S_tst_MT in ja; it holds"),
         (["--languages", "ja"], "in ja; it holds T_tst.de in de, T_tst.en in en"),
     ],
 )

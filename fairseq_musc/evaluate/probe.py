@@ -139,7 +139,7 @@ def find_pairs(arguments: argparse.Namespace) -> list[Pair]:
     """The pairs that the data-bin holds, by language.
 
     Raises:
-        InputError: there are none, or one has too few rows.
+        InputError: there are none, or none in a language that is asked for, or one has too few rows.
     """
     from fairseq_musc.data.databin import open_corpus
 
@@ -152,14 +152,15 @@ def find_pairs(arguments: argparse.Namespace) -> list[Pair]:
         for original in (corpus for corpus in inside if corpus.name in ORIGINAL):
             for translated in (corpus for corpus in inside if corpus.name in TRANSLATED):
                 pairs.append(pair_of(language, original, translated, arguments.limit, arguments.seed))
-    if not pairs:
+    nowhere = [language for language in arguments.languages or () if language not in {pair.language for pair in pairs}]
+    if not pairs or nowhere:
         there = (
             ", ".join(f"{name_of(corpus)} in {corpus.about['text_language']}" for corpus in corpora) or "none of them"
         )
         raise InputError(
             f"{arguments.data} holds no original and translated text in the same language among "
             f"{', '.join(arguments.original)} and {', '.join(arguments.translated)}"
-            f"{' in ' + ', '.join(arguments.languages) if arguments.languages else ''}; it holds {there}"
+            f"{' in ' + ', '.join(nowhere) if nowhere else ''}; it holds {there}"
         )
     return pairs
 
