@@ -154,6 +154,25 @@ def test_what_grids_have_picked_is_taken_for_each_row(world, tmp_path):
     assert {run.cell.settings["criterion.tau"] for run in runs} == {0.3}
 
 
+def test_an_override_and_hyperparameters_are_not_both_given(world, tmp_path):
+    given = ("optimization.lr=[0.5]", "++criterion.lam=0.2", "criterion.tau=0.2")
+    with pytest.raises(InputError) as error:
+        planned(world, tmp_path, 3, "--hyperparameters", "table7", *given)
+    assert str(error.value).splitlines()[1:] == [
+        "  - optimization.lr is given by --hyperparameters table7",
+        "  - criterion.lam is given by --hyperparameters table7",
+    ]
+    planned(world, tmp_path, 3, *given)
+
+
+def test_what_a_grid_has_picked_is_taken_however_it_is_spelled(world, tmp_path):
+    (tmp_path / "ce").mkdir()
+    picked = {"overrides": ["++optimization.lr=[0.002]", "criterion.tau=7"]}
+    (tmp_path / "ce" / "best.yaml").write_text(json.dumps(picked))
+    [run], _ = planned(world, tmp_path / "runs", 3, "--seeds", 1, "--hyperparameters", tmp_path)
+    assert run.cell.settings["optimization.lr"] == [0.002]
+
+
 def test_overrides_that_would_undo_the_table_are_refused_all_at_once(world, tmp_path):
     overrides = [
         "criterion.terms=ce",

@@ -61,7 +61,7 @@ def tuned(dataset: str, rows: int, terms: str) -> Tuned:
     if found is None:
         raise InputError(
             f"Table 7 says nothing of {dataset} with {rows} training rows, only of {' and '.join(map(str, sizes))}; "
-            "give optimization.lr and criterion.lam as overrides"
+            "leave --hyperparameters out, and give optimization.lr and criterion.lam as overrides"
         )
     return found
 

@@ -45,6 +45,9 @@ from fairseq_musc.experiments.processes import environments, train_cells
 from fairseq_musc.locks import held_alone
 from fairseq_musc.parents import end_with_parent
 
+#: What --hyperparameters is about.
+HYPERPARAMETERS = ("optimization.lr", "criterion.lam")
+
 
 class Trained(NamedTuple):
     """What a checkpoint of a table is trained on and with."""
@@ -181,7 +184,7 @@ def plan(arguments: argparse.Namespace) -> tuple[list[Run], list[str]]:
     english = arguments.english_encoder, arguments.english_data
     if (english[0] is None) != (english[1] is None):
         raise InputError("--english-encoder and --english-data go together: the data-bin is made with its tokenizer")
-    check_overrides(arguments.overrides)
+    check_overrides(arguments.overrides, arguments.hyperparameters)
     algorithms = TABLES[arguments.table]
     notes = []
     if english[0] is None and any(algorithm.trained.english for algorithm in algorithms):
@@ -230,11 +233,12 @@ def picked(grids: Path, terms: str) -> list[str]:
             f"table7, or a folder in which `fairseq-musc grid --output {grids / terms} ... criterion.terms={terms}` "
             "has been given for the loss of every row"
         ) from None
-    return [override for override in overrides if override.startswith(("optimization.lr=", "criterion.lam="))]
+    parsed = parse_overrides(overrides)
+    return [str(override.input_line) for override in parsed if override.key_or_group in HYPERPARAMETERS]
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Raises :class:`InputError` for overrides that would undo what the table is about."""
+def check_overrides(overrides: Sequence[str], hyperparameters: str = "recipe") -> None:
+    """Raises :class:`InputError` for overrides that would undo what the table is about, or that an option gives."""
     taken = {
         "task.data": "--data",
         SEED: "--seeds",
@@ -242,6 +246,8 @@ def check_overrides(overrides: Sequence[str]) -> None:
         "criterion.terms": "the table",
         "checkpoint.save_dir": "--output",
     }
+    if hyperparameters != "recipe":
+        taken |= dict.fromkeys(HYPERPARAMETERS, f"--hyperparameters {hyperparameters}")
     parsed = parse_overrides(overrides)
     problems = [
         f"{override.key_or_group} is given by {taken[override.key_or_group]}"
