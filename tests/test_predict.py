@@ -162,6 +162,29 @@ def test_a_data_bin_of_another_tokenizer(world, checkpoint, tmp_path, capsys):
     assert "another tokenizer" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_a_training_saves_meanwhile(world, checkpoint, tmp_path, monkeypatch, capsys):
+    from fairseq_musc.models import checkpoint as module
+    from fairseq_musc.models.checkpoint_files import copy_whole
+
+    best = tmp_path / "checkpoint_best.pt"
+    copy_whole(checkpoint, best)
+
+    def load(path):
+        trained = load_classifier(path)
+        copy_whole(checkpoint.with_name("checkpoint_last.pt"), best, overwrite=True)
+        return trained
+
+    monkeypatch.setattr(module, "load_classifier", load)
+    for verb in (
+        ["predict", "--checkpoint", best, "--data", world.data, "--predictions", tmp_path / "out"],
+        ["export", best, tmp_path / "out"],
+        ["probe", "--checkpoint", best, "--data", world.data, "--cpu"],
+    ):
+        assert main([*map(str, verb)]) == 2
+        assert "checkpoint_best.pt has changed while it was read" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_checkpoint(world, tmp_path, capsys):
     assert predict(tmp_path / "none.pt", world.data, tmp_path / "out") == 2
     assert "there is no checkpoint" in capsys.readouterr().err

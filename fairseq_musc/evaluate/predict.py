@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Predicts what is asked for and is not there yet."""
     from fairseq_musc.data.databin import DataBinInfo, open_corpus
     from fairseq_musc.models.checkpoint import load_classifier
+    from fairseq_musc.models.checkpoint_files import one_and_the_same
 
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise InputError(f"--batch-size is {arguments.batch_size}; it is at least 1")
@@ -80,12 +81,13 @@ def run(arguments: argparse.Namespace) -> None:
     nowhere = sorted(set(arguments.languages or ()) - {language for _, language in wanted})
     if nowhere:
         raise InputError(f"{arguments.data} holds none of {', '.join(arguments.corpora)} in {', '.join(nowhere)}")
-    trained = load_classifier(arguments.checkpoint)
+    with one_and_the_same(arguments.checkpoint):
+        trained = load_classifier(arguments.checkpoint)
+        checkpoint_sha256 = sha256(arguments.checkpoint)
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     if arguments.precision is not None:
         trained.model.compute_in(arguments.precision)
     as_trained = arguments.precision in (None, trained.settings.get("model.precision") or "float32")
-    checkpoint_sha256 = sha256(arguments.checkpoint)
     corpora = [open_corpus(arguments.data, *which) for which in wanted]
     translators = [translator_of(corpus.about["provenance"]) for corpus in corpora]
     if trained.training and (warning := mismatch(trained.training.translators, translators, "predicting")):

@@ -246,10 +246,12 @@ def fine_tuned_model(path: Path, data: Path, info: DataBinInfo) -> Model:
         InputError: there is none, or it does not go with the data-bin.
     """
     from fairseq_musc.models.checkpoint import load_classifier
+    from fairseq_musc.models.checkpoint_files import one_and_the_same
 
-    trained = load_classifier(path)
+    with one_and_the_same(path):
+        trained = load_classifier(path)
+        digest = sha256(path)[:12]
     check_fit(path, trained, data, info)
-    digest = sha256(path)[:12]
     note = f"{path}: fine-tuned, update {trained.num_updates}, SHA-256 {digest}, seed {trained.seed}"
     return Model(f"{path.name} ({digest})", note, trained.model.encoder)
 

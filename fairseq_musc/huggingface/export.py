@@ -74,13 +74,15 @@ def export(checkpoint: Path, folder: Path, predictions: Path | None = None, toke
     from fairseq_musc.huggingface.card import model_card
     from fairseq_musc.huggingface.heads import sequence_classifier
     from fairseq_musc.models.checkpoint import load_classifier
+    from fairseq_musc.models.checkpoint_files import one_and_the_same
 
     if folder.exists():
         raise InputError(f"{folder} exists; name a new folder, or remove this one first")
     with progress_bar(4, "steps", "export") as bar:  # load, look up, write, compare
-        trained = load_classifier(checkpoint)
+        with one_and_the_same(checkpoint):
+            trained = load_classifier(checkpoint)
+            digest = sha256(checkpoint)
         bar.update()
-        digest = sha256(checkpoint)
         results = None if predictions is None else results_of_checkpoint(predictions, digest)
         exported = sequence_classifier(trained.model, trained.labels, trained.model.dropout.p)
         tokenizer, where = tokenizer_of(trained, tokenizer_name)
