@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,11 @@ def pool(tmp_path, monkeypatch):
         return [Cell(name, tmp_path / name, "musc_pawsx", None, "", (), {}, {}) for name in given]
 
     return cells
+
+
+def test_cells_are_trained_outside_of_the_main_thread_too(pool):
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(train_cells, pool(a="touch done", b="touch done"), [{}], "best").result() == {}
 
 
 def test_a_failed_cell_does_not_stop_the_others_and_is_tried_again(pool, tmp_path, capsys):

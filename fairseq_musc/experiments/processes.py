@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -216,9 +217,13 @@ def _group_alive(process: Running) -> bool:
 def _signals_to_end() -> Iterator[list[int]]:
     """The signals to end that came during the block: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored (nohup).
 
-    They are noted and not raised, so that none comes between the start of a process and its being listed.
+    They are noted and not raised, so that none comes between the start of a process and its being listed. Outside of
+    the main thread, where Python hears none, they are left to who is there.
     """
     told: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         for number, handler in before.items():
