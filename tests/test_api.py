@@ -204,6 +204,26 @@ def test_what_is_no_classifier(world, tmp_path):
         TranslateAllClassifier(translator=tmp_path, engine="gpt")._opened_translator()
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"num_labels": 1}, "has one output, as a regression has"),
+        (
+            {"num_labels": 3, "problem_type": "multi_label_classification"},
+            "is for multi_label_classification: it says of each label",
+        ),
+    ],
+)
+def test_what_chooses_no_one_label_of_several(world, tmp_path, config, said):
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(world.encoder, **config))
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(world.encoder).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=said):
+        TranslateAllClassifier.from_pretrained(tmp_path)
+
+
 def test_importing_is_light_and_an_exported_folder_needs_no_fairseq(exported):
     program = (
         "import sys, fairseq_musc; from fairseq_musc import TranslateAllClassifier; "

@@ -141,7 +141,7 @@ def of_folder(path: str, device: str) -> Scorer:
     """The classifier of a folder, or of a name on the hub.
 
     Raises:
-        InputError: it is not there, or holds an encoder without a classifier.
+        InputError: it is not there, holds an encoder without a classifier, or one that chooses no one label of several.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -161,6 +161,11 @@ def of_folder(path: str, device: str) -> Scorer:
             f"{path} is an encoder without a trained classifier: it lacks "
             f"{', '.join(sorted(report['missing_keys']))}; train one first"
         )
+    if model.config.num_labels < 2 or model.config.problem_type not in (None, "single_label_classification"):
+        how = "has one output, as a regression has"
+        if model.config.num_labels > 1:
+            how = f"is for {model.config.problem_type}: it says of each label by itself whether it holds"
+        raise InputError(f"{path} {how}; a classifier that chooses one of two labels or more is needed")
     tokenizer = load_tokenizer(path)
     longest = min(readable(model.base_model), tokenizer.model_max_length, NO_LIMIT)
     model = model.eval().to(device)
