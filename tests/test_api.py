@@ -299,6 +299,17 @@ def test_trained_on_texts_in_memory_with_a_function_that_translates(world, tmp_p
     assert again.checkpoint_.stat().st_mtime_ns == before  # what is done is not done again
     of = test_set(world, "T_tst", "fr")
     np.testing.assert_array_equal(*(c.predict(of[0], "fr", text_pairs=of[1], ensemble=False).of_text for c in both))
+    for changed, said in (
+        ({"max_length": 64}, r"data-bin cannot take these corpora \(name another folder\)"),
+        (
+            {"overrides": {**FAST, "criterion.tau": 0.2}},
+            "these folders were made with other settings; name another folder, or remove them",
+        ),
+    ):
+        other = untrained(world, tmp_path / "run", translator=word_list, target_languages=["de", "fr"])
+        vars(other).update(changed)
+        with pytest.raises(InputError, match=said):
+            other.fit(texts, labels, **train)
     other = untrained(world, tmp_path / "run", translator=lambda *_: [], target_languages=["de", "fr"])
     with pytest.raises(InputError, match=r"translations by another translator(.|\n)*T_trn_MT.de was made by word_list"):
         other.fit(texts, labels, **train)

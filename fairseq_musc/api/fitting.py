@@ -35,6 +35,8 @@ from fairseq_musc.locks import held_alone
 from fairseq_musc.version import __version__
 
 MADE_BY = "fairseq_musc.TranslateAllClassifier"
+#: What to do if what is in a folder is to stay.
+OTHERWISE = "name another folder"
 
 
 @dataclass(frozen=True)
@@ -254,9 +256,11 @@ def train(settings: Settings, corpora: Path) -> Path:
     valid = valid_corpora(settings, corpora)
     data = settings.folder / "data-bin"
     options = ["--tokenizer", settings.encoder, "--max-length", str(settings.max_length)]
-    run_verb(
-        "binarize", ["--corpora", str(corpora), "--data", str(data), *options, "--only", "S_trn", "T_trn_MT", *valid]
-    )
+    options += ["--only", "S_trn", "T_trn_MT", *valid]
+    try:
+        run_verb("binarize", ["--corpora", str(corpora), "--data", str(data), *options])
+    except InputError as error:
+        raise InputError(str(error).replace("give another --data folder", OTHERWISE)) from None
 
     from fairseq_musc.experiments.cells import TrainingRecipe, check_settings
     from fairseq_musc.experiments.processes import environments, train_cells
@@ -265,8 +269,8 @@ def train(settings: Settings, corpora: Path) -> Path:
     recipe = TrainingRecipe(settings.recipe, settings.config_dir)
     recipe.check(overrides)
     cell = recipe.cell("training", settings.folder / "training", overrides)
-    with held_alone(settings.folder):
-        check_settings([cell])
+    with held_alone(settings.folder, OTHERWISE):
+        check_settings([cell], OTHERWISE)
         gpus = cell.settings.get("distributed_training.distributed_world_size") or 1
         failed = train_cells([cell], environments(1, settings.cpu, gpus), keep="best")
     if failed:

@@ -284,12 +284,15 @@ def differences(cell: Cell) -> list[str]:
     return problems
 
 
-def check_settings(cells: Sequence[Cell]) -> None:
-    """Raises :class:`InputError` naming every cell whose folder holds another training, and what differs."""
+def check_settings(cells: Sequence[Cell], otherwise: str = "name another --output") -> None:
+    """Raises :class:`InputError` naming every cell whose folder holds another training, and what differs.
+
+    ``otherwise`` is what to do if that is to stay.
+    """
     problems = [f"{cell.folder}: {'; '.join(found)}" for cell in cells if (found := differences(cell))]
     if problems:
         raise InputError.all_at_once(
-            "these folders were made with other settings; name another --output, or remove them first:", problems
+            f"these folders were made with other settings; {otherwise}, or remove them first:", problems
         )
 
 
