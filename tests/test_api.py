@@ -439,6 +439,9 @@ def test_a_mistyped_override_is_said_before_anything_is_translated(world, tmp_pa
     classifier.overrides = {"optimisation.lr": [0.01]}
     with pytest.raises(InputError, match=r"optimisation.lr .* did you mean optimization.lr\?"):
         classifier.fit(["a", "b", "c"], ["x", "y", "x"], hold_out=1)
+    classifier.overrides = {"checkpoint.save_dir": "elsewhere"}
+    with pytest.raises(InputError, match=r"checkpoint.save_dir: each training saves in a folder of its own"):
+        classifier.fit(["a", "b", "c"], ["x", "y", "x"], hold_out=1)
 
 
 @pytest.mark.long

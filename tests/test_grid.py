@@ -413,6 +413,25 @@ def test_results_for_rows_that_were_cut_otherwise_are_refused(world, tmp_path):
     check_settings(now)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("checkpoint.save_dir=elsewhere", "checkpoint.save_dir: each training saves in a folder of its own"),
+        ("++checkpoint.no_save=true", "checkpoint.no_save is true: the result is read off the checkpoints"),
+        (
+            "+checkpoint.no_last_checkpoints=false,true",
+            "checkpoint.no_last_checkpoints is true: the result is read off",
+        ),
+    ],
+)
+def test_what_leaves_no_result_is_said_before_anything_is_trained(world, tmp_path, capsys, override, said):
+    options = ["--config-name", "musc_pawsx", "--output", tmp_path, "--seeds", "1", *SMALL]
+    options += [f"task.data={world.data}", f"model.pretrained={world.encoder}", override]
+    assert main(["grid", *map(str, options)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_showing_a_folder_without_a_grid_says_what_to_give(tmp_path, capsys):
     assert main(["grid", "--show", "--output", str(tmp_path)]) == 2
     assert "give --config-name and the axes" in capsys.readouterr().err

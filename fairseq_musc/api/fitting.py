@@ -226,7 +226,7 @@ def check_overrides(settings: Settings) -> None:
     """Raises :class:`InputError` for mistakes in the recipe and the overrides, before anything is translated."""
     from fairseq_musc.experiments.cells import TrainingRecipe
 
-    TrainingRecipe(settings.recipe, settings.config_dir).check(overrides_of(settings, ["T_val"]))
+    TrainingRecipe(settings.recipe, settings.config_dir).check_for_cells(overrides_of(settings, ["T_val"]))
 
 
 def overrides_of(settings: Settings, valid: Sequence[str]) -> list[str]:

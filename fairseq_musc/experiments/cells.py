@@ -40,9 +40,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_musc.data.corpus import CORPORA, languages_of
 from fairseq_musc.data.databin import DataBinInfo, read_about
-from fairseq_musc.errors import InputError
+from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.files import sha256, write_json
-from fairseq_musc.recipes import Recipe, compose, read_recipe
+from fairseq_musc.recipes import Recipe, compose, one_by_one, read_recipe
 
 FORMAT = 1
 #: What stands beside the corpora of a data-bin in :attr:`Cell.data`.
@@ -216,6 +216,23 @@ class TrainingRecipe:
 
         folder = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
         check_command(self.search_path, get_args(["--config-name", self.name, *folder, *overrides]))
+
+    def check_for_cells(self, overrides: Sequence[str]) -> None:
+        """The same, for trainings in folders of their own whose results are read off their checkpoints.
+
+        Raises:
+            InputError: all mistakes at once; or a setting with which a training ends without the files for that.
+        """
+        self.check(overrides)
+        parsed = parse_overrides(overrides)
+        problems = []
+        if "checkpoint.save_dir" in [override.key_or_group for override in parsed]:
+            problems.append("checkpoint.save_dir: each training saves in a folder of its own, below that of all")
+        recipes = [compose(self.layers, variant) for variant in one_by_one(parsed)]
+        for key in ("no_save", "no_last_checkpoints"):
+            if any((recipe.config.get("checkpoint") or {}).get(key) for recipe in recipes):
+                problems.append(f"checkpoint.{key} is true: the result is read off the checkpoints")
+        raise_all("these settings cannot be used here:", problems)
 
     def cell(self, name: str, folder: Path, overrides: Sequence[str]) -> Cell:
         """The cell of these overrides in ``folder``."""

@@ -182,7 +182,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{', '.join(plan.for_hydra)}: overrides of Hydra itself are for --launcher; leave them away")
     if arguments.launcher is not None:
         check_launcher(arguments.launcher, arguments.config_dir)
-    plan.recipe.check([*plan.fixed, *(_swept(axis.overrides) for axis in plan.axes)])
+    plan.recipe.check_for_cells([*plan.fixed, *(_swept(axis.overrides) for axis in plan.axes)])
     settings = next(iter(plan.cells.values())).settings
     check_picked_by_accuracy(settings)
     with held_alone(plan.output):

@@ -157,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     recipe = TrainingRecipe(arguments.config_name, arguments.config_dir)
     for cell in cells:
-        recipe.check(cell.overrides)
+        recipe.check_for_cells(cell.overrides)
     with held_alone(arguments.output):
         check_settings(cells)
         check_corpora((run.cell, () if run.predictions.is_dir() else run.inference) for run in runs)
