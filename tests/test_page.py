@@ -297,6 +297,16 @@ def test_the_average_is_missing_where_a_language_is(tmp_path):
     assert rows[2][0] == "StstMT" and rows[2][4:] == ["–", "–"] and rows[1][5] != "–"
 
 
+def test_averages_over_other_languages_do_not_stand_side_by_side(tmp_path):
+    write_run(tmp_path / "a", languages=("en", "de", "fr"))
+    write_run(tmp_path / "b", languages=("en", "de"), terms="ce+sc")
+    assert page(tmp_path / "page.html", "--predictions", tmp_path / "a", tmp_path / "b") == 0
+    head, *rows, _ = table_in(parsed(tmp_path / "page.html").get_element_by_id("accuracy"))
+    assert head == ["Inference", "EN", "FR", "DE", "Avg."]
+    of_a, of_b = ([row[-1] for row in rows if len(row) == 5][start : start + 3] for start in (0, 3))
+    assert "–" not in of_a and of_b == ["–"] * 3
+
+
 def test_settings_on_other_test_rows_have_no_one_number_of_rows(tmp_path):
     write_run(tmp_path / "a", languages=("en", "de"), rows=40)
     write_run(tmp_path / "b", languages=("en", "fr"), rows=31, terms="ce+sc")

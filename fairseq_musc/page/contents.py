@@ -322,6 +322,12 @@ def accuracies_of(groups: Sequence[Group], lines: Mapping[str, Sequence[Accuracy
     """The table and the chart of accuracies."""
     counts = rows_by_language(groups)
     languages = list(counts)
+    # An average over fewer languages than stand there is another figure: as in all tables it is missing.
+    whole = {group.name for group in groups if set(group.languages) == set(languages)}
+    lines = {
+        name: [line if name in whole else line._replace(average=None) for line in of_group]
+        for name, of_group in lines.items()
+    }
     blocks = [
         AccuracyBlock(
             f"{group.name} ({group.seeds})",
