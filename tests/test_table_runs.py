@@ -154,6 +154,11 @@ def test_what_grids_have_picked_is_taken_for_each_row(world, tmp_path):
     assert {run.cell.settings["criterion.tau"] for run in runs} == {0.3}
 
 
+def test_a_seed_that_is_named_twice_is_trained_once(world, tmp_path):
+    runs, _ = planned(world, tmp_path, 3, "--seeds", 2, 1, 2)
+    assert [run.cell.settings["common.seed"] for run in runs] == [2, 1]
+
+
 def test_an_override_and_hyperparameters_are_not_both_given(world, tmp_path):
     given = ("optimization.lr=[0.5]", "++criterion.lam=0.2", "criterion.tau=0.2")
     with pytest.raises(InputError) as error:

@@ -211,7 +211,7 @@ def plan(arguments: argparse.Namespace) -> tuple[list[Run], list[str]]:
             found = tuned(dataset, rows, trained.terms)
             overrides.append(f"optimization.lr=[{found.lr}]")
             overrides += [] if found.lam is None else [f"criterion.lam={found.lam}"]
-        for seed in arguments.seeds or (1, 2, 3):
+        for seed in dict.fromkeys(arguments.seeds or (1, 2, 3)):
             name = f"{trained.name}_seed={seed}"
             cell = recipe.cell(name, arguments.output / name, [*overrides, f"{SEED}={seed}"])
             runs.append(Run(cell, data, corpora))
