@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from transformers import AutoTokenizer
 
 import fairseq_musc.data.binarize as room
 from fairseq_musc.cli import main
-from fairseq_musc.data.corpus import Row, escape, read_corpus
+from fairseq_musc.data.corpus import Row, escape, read_about, read_corpus, write_corpus
 from fairseq_musc.data.databin import DataBinInfo, RowIds, check_views_aligned, open_corpus
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
@@ -96,6 +97,32 @@ def test_some_training_rows_are_the_same_ones_of_a_corpus_and_its_translations(w
     assert (tmp_path / "bin" / "S_trn.en.bin").stat().st_mtime_ns == before
     assert binarize(*args) == 0
     assert len(open_corpus(tmp_path / "bin", "S_trn", "en")) == 37
+
+
+def test_translations_of_texts_that_have_changed_since_are_refused(world, tmp_path, capsys):
+    """Read anew from another column, say: the ids and labels are the same, so that nothing behind would see it."""
+    corpora = tmp_path / "corpora"
+    shutil.copytree(world.corpora, corpora)
+    for name, source in (("S_trn_MT", "T_trn"), ("T_trn_BT", "S_trn_MT"), ("S_tst_MT", "T_tst")):
+        made_from = {"made_from": f"{source}.de", "made_from_sha256": read_about(corpora, source, "de")["sha256"]}
+        write_corpus(corpora, replace(read_corpus(corpora, name, "de"), provenance=made_from))
+    args = ("--corpora", corpora, "--data", tmp_path / "bin", "--tokenizer", world.encoder)
+    assert binarize(*args) == 0
+    for name in ("T_trn", "T_tst"):
+        there = read_corpus(corpora, name, "de")
+        write_corpus(corpora, replace(there, rows=[row._replace(text=f"{row.text} dew1") for row in there.rows]))
+    assert binarize(*args) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"fairseq-musc binarize: error: there are translations in {corpora} of texts that have changed since; "
+        "translate again:",
+        "  - S_trn_MT.de was made from another T_trn.de than is there",
+        "  - S_tst_MT.de was made from another T_tst.de than is there",
+    ]
+    assert binarize(*args, "--only", "T_trn_BT") == 2
+    assert "S_trn_MT.de was made from another T_trn.de" in capsys.readouterr().err
+    assert binarize(*args, "--only", "T_tst", "T_trn_MT") == 0
+    (corpora / "T_tst.de.json").unlink()
+    assert binarize(*args, "--only", "S_tst_MT") == 0, "as in the folders of --nbest, which have no sources"
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairseq_musc.data.corpus import CORPORA, Row, escape, languages_of, origin, read_about, rows_of
+from fairseq_musc.data.corpus import CORPORA, Row, corpus_exists, escape, languages_of, origin, read_about, rows_of
 from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
-from fairseq_musc.errors import InputError
+from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.files import crc32, naming, write_sealed_json
 from fairseq_musc.progress import progress_bar
 
@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not wanted:
         raise InputError(f"{arguments.corpora} holds no corpora; make them with `fairseq-musc read`")
     abouts = [read_about(arguments.corpora, *which) for which in wanted]
+    check_sources(arguments.corpora, wanted)
     kept: dict[tuple[str, str], list[int]] = {}
     if arguments.train_rows is not None:
         kept = training_subsets(arguments.corpora, wanted, abouts, arguments.train_rows)
@@ -96,6 +97,28 @@ def run(arguments: argparse.Namespace) -> None:
             cut = binarize_corpus(arguments.data, about, rows, info, tokenizer, bar.update)
             if cut:
                 bar.write(f"{name}.{language}: {cut} of {about['rows']} rows were cut to {info.max_length} tokens")
+
+
+def check_sources(corpora: Path, wanted: Sequence[tuple[str, str]]) -> None:
+    """Raises :class:`InputError` with every translation of a corpus that is another one by now, read anew for instance.
+
+    Ids and labels may be the same then, so that nothing else tells. A source that is not there says nothing: the
+    further translations of ``--nbest`` lie in a folder without.
+    """
+    problems = dict.fromkeys(problem for which in wanted if (problem := stale(corpora, which)))
+    heading = f"there are translations in {corpora} of texts that have changed since; translate again:"
+    raise_all(heading, [*problems])
+
+
+def stale(corpora: Path, which: tuple[str, str]) -> str | None:
+    """What is wrong with what a corpus was made from, step by step back to what people wrote; None for nothing."""
+    provenance = read_about(corpora, *which)["provenance"]
+    name, _, language = str(provenance.get("made_from", "")).partition(".")
+    if name != CORPORA[which[0]].made_from or not corpus_exists(corpora, name, language):
+        return None
+    if provenance.get("made_from_sha256") not in (None, read_about(corpora, name, language)["sha256"]):
+        return f"{'.'.join(which)} was made from another {name}.{language} than is there"
+    return stale(corpora, (name, language))
 
 
 def training_subsets(
