@@ -125,6 +125,29 @@ def test_translations_of_texts_that_have_changed_since_are_refused(world, tmp_pa
     assert binarize(*args, "--only", "S_tst_MT") == 0, "as in the folders of --nbest, which have no sources"
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".idx", ".rows.npy", ".ids", ".json"])
+def test_what_has_changed_is_made_again_by_the_same_command(world, tmp_path, suffix):
+    """As the error says that sends the user here."""
+    data = tmp_path / "bin"
+    shutil.copytree(world.data, data)
+    path = data / f"T_tst.de{suffix}"
+    whole = path.read_bytes()
+    for harmed in (whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:], whole[:-3], None):
+        path.unlink()
+        if harmed is not None:
+            path.write_bytes(harmed)
+        with pytest.raises(InputError, match="inarize"):
+            open_corpus(data, "T_tst", "de")
+        before = {other.name: other.stat().st_mtime_ns for other in data.glob("*.bin")}
+        assert binarize("--corpora", world.corpora, "--data", data) == 0
+        assert (
+            open_corpus(data, "T_tst", "de").tokens[3].tolist()
+            == open_corpus(world.data, "T_tst", "de").tokens[3].tolist()
+        )
+        after = {other.name: other.stat().st_mtime_ns for other in data.glob("*.bin")}
+        assert {name for name in after if after[name] != before.get(name)} == {"T_tst.de.bin"}
+
+
 @pytest.mark.parametrize(
     ("labels", "number", "places"),
     [("aaabbb", 4, [0, 1, 3, 4]), ("aaabbb", 3, [0, 1, 3]), ("aaaaab", 4, [0, 1, 2, 5]), ("ba", 1, [0])],
@@ -378,3 +401,19 @@ def test_databin_of_another_version(world, tmp_path):
         DataBinInfo.load(tmp_path / "bin")
     with pytest.raises(InputError, match="no data-bin"):
         DataBinInfo.load(tmp_path)
+
+
+def test_a_data_bin_that_does_not_say_what_it_is_for_is_to_be_removed(world, tmp_path, capsys):
+    """Neither can it be added to, nor be begun anew around corpora of which nobody knows the tokenizer."""
+    data = tmp_path / "bin"
+    shutil.copytree(world.data, data)
+    tiny.make_encoder(tmp_path / "other", words=["one", "two", "three"])
+    args = ("--corpora", world.corpora, "--data", data, "--tokenizer", tmp_path / "other")
+    (data / "databin.json").write_text("{")
+    assert binarize(*args) == 2
+    assert f"; remove {data} and binarize again" in capsys.readouterr().err
+    (data / "databin.json").unlink()
+    assert binarize(*args) == 2
+    assert "has no databin.json and holds S_trn.en, " in capsys.readouterr().err
+    shutil.rmtree(data)
+    assert binarize(*args) == 0

@@ -4,8 +4,8 @@ Reads the corpora of a folder (``T_trn_MT.de.tsv`` and ``.json``, see `fairseq-m
 tokenizer of an encoder, by hub name or local folder.
 
 Writes ``databin.json``, ``tokenizer/`` and, for each corpus, the token ids in fairseq's indexed format (``.bin``,
-``.idx``) with labels (``.rows.npy``), ids (``.ids``) and counts (``.json``). Corpora that are there already, made from
-the same rows, are kept; more can be added at any time.
+``.idx``) with labels (``.rows.npy``), ids (``.ids``) and counts (``.json``). Corpora that are there already, whole and
+made from the same rows, are kept; more can be added at any time.
 
 Rows are read, tokenized and written block by block, with a thread for every core that may be used; what is in memory
 does not grow with the corpus.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -34,7 +33,7 @@ from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError, raise_all
-from fairseq_musc.files import crc32, naming, write_sealed_json
+from fairseq_musc.files import crc32, naming, read_sealed_json, write_sealed_json
 from fairseq_musc.progress import progress_bar
 
 BLOCK = 1024
@@ -166,11 +165,20 @@ def of_subset(about: dict[str, Any], rows: int) -> dict[str, Any]:
 
 
 def already_there(data: Path, name: str, language: str, source_sha256: str) -> bool:
-    """Whether a data-bin holds this corpus, made from rows with this checksum."""
-    path = suffixed(stem(data, name, language), ".json")
+    """Whether a data-bin holds this corpus whole, made from rows with this checksum.
+
+    One whose files have changed since is none, so that it is made again by the command that made it.
+    """
+    path = stem(data, name, language)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["source_sha256"] == source_sha256
-    except (OSError, ValueError, KeyError):
+        about = read_sealed_json(suffixed(path, ".json"))
+        if about["source_sha256"] != source_sha256:
+            return False
+        sizes, sums = about["bytes"], about.get("crc32s", {})  # earlier versions wrote no sums
+        return all(suffixed(path, suffix).stat().st_size == size for suffix, size in sizes.items()) and all(
+            crc32(suffixed(path, suffix)) == written for suffix, written in sums.items()
+        )
+    except (OSError, ValueError, KeyError, AttributeError):
         return False
 
 
@@ -195,6 +203,11 @@ def open_or_create(
         raise InputError(f"{where} mixes corpora of several kinds ({told}); a data-bin is for one dataset")
     dataset, labels, pair = kinds.pop()
     there = DataBinInfo.load(data) if (data / "databin.json").exists() else None
+    if there is None and (left := [f"{name}.{xx}" for name in CORPORA for xx in languages_of(data, name)]):
+        raise InputError(
+            f"{data} has no databin.json and holds {', '.join(left)}, of which nothing tells the tokenizer; remove it, "
+            "or give another --data folder"
+        )
     if there is None and tokenizer_name is None:
         raise InputError(f"{data} is new: say with --tokenizer which encoder it is for")
     tokenizer = load_tokenizer(tokenizer_name or str(data / "tokenizer"))

@@ -63,6 +63,7 @@ class DataBinInfo:
             InputError: there is none, or it is of another version.
         """
         path = Path(folder) / "databin.json"
+        remedy = f"remove {folder} and binarize again"  # which adds to a data-bin, and what is there cannot be told
         try:
             values = read_sealed_json(path)
         except FileNotFoundError:
@@ -70,13 +71,13 @@ class DataBinInfo:
                 f"{folder} is no data-bin: it has no databin.json; make it with `fairseq-musc binarize`"
             ) from None
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}; binarize again") from None
+            raise InputError(f"{path} cannot be read: {error}; {remedy}") from None
         if values.pop("format", None) != FORMAT:
-            raise InputError(f"{path} was written by another version of this package; binarize again")
+            raise InputError(f"{path} was written by another version of this package; {remedy}")
         try:
             return cls(**{**values, "labels": tuple(values["labels"])})
         except (TypeError, KeyError) as error:
-            raise InputError(f"{path} is not what this version writes: {error}; binarize again") from None
+            raise InputError(f"{path} is not what this version writes: {error}; {remedy}") from None
 
 
 class TokenRows(NamedTuple):
