@@ -236,6 +236,32 @@ def test_what_a_run_left_that_was_killed_behind_its_last_file_goes(tmp_path, beg
     assert rows_of(result(folder)) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("S_tst_MT.de.tsv", lambda path: path.write_bytes(path.read_bytes()[:-2] + b".\n"), "has changed since it was"),
+        ("S_val_MT.de.tsv", Path.unlink, "is not there any more"),
+        ("S_tst_MT.de.json", lambda path: path.write_text("{"), "cannot be read"),
+    ],
+)
+def test_a_corpus_that_has_changed_since_is_said_and_made_again(tmp_path, capsys, name, spoil, said):
+    """As whoever reads it says: make it again. What is there otherwise is not translated once more."""
+    folder = write_sources(tmp_path / "corpora")
+    assert main(command(tmp_path, folder)) == 0
+    made = result(folder)
+    spoil(folder / name)
+    fake_engine.translated.clear()
+    capsys.readouterr()
+    assert main(command(tmp_path, folder)) == 2
+    message = capsys.readouterr().err
+    assert f"  - {folder / name} {said}" in message
+    assert "--overwrite" in message
+    assert main([*command(tmp_path, folder), "--overwrite"]) == 0
+    assert result(folder) == made
+    assert 0 < len(fake_engine.translated) <= 2 * ROWS
+    assert not (folder / ".translate").exists()
+
+
 def test_other_settings_take_nothing_from_an_unfinished_run(tmp_path, begun):
     folder, files = begun
     there = sentences_in(files)

@@ -14,7 +14,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.files import remove_partials
 from fairseq_musc.progress import say
 from fairseq_musc.translate.flaw_counts import flaws_in, told
-from fairseq_musc.translate.made_corpora import MadeCorpus, is_there, made_otherwise, source_of
+from fairseq_musc.translate.made_corpora import MadeCorpus, changed_since, is_there, made_otherwise, source_of
 from fairseq_musc.translate.provenance import circumstances
 from fairseq_musc.translate.texts import Setup, TranslatedTexts, translate_texts
 
@@ -48,13 +48,20 @@ def make_corpora(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> No
 
 
 def check_replaceable(folder: Path, wanted: Sequence[MadeCorpus], setup: Setup) -> None:
-    """Raises :class:`InputError` with each corpus that was made otherwise, unless such are to be replaced."""
-    problems = [
-        problem
-        for corpus in wanted
-        for rank in setup.ranks
-        if (problem := made_otherwise(folder_of(folder, rank), corpus, asked_of(folder, corpus, rank, setup)))
-    ]
+    """Raises :class:`InputError` with what was made otherwise or has changed since, unless that is replaced.
+
+    One that is there with other rows than were written is then given up, so that it counts as not there.
+    """
+    problems = []
+    for corpus in wanted:
+        for rank in setup.ranks:
+            where, asked = folder_of(folder, rank), asked_of(folder, corpus, rank, setup)
+            if otherwise := made_otherwise(where, corpus, asked):
+                problems.append(otherwise)
+            elif is_there(where, corpus, asked) and (changed := changed_since(where, corpus)):
+                problems.append(changed)
+                if setup.overwrite:
+                    corpus_path(where, corpus.name, corpus.language).with_suffix(".json").unlink(missing_ok=True)
     if problems and not setup.overwrite:
         raise InputError.all_at_once(
             "these corpora are there and were made otherwise; add --overwrite to replace them, or use another folder:",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_musc.data.corpus import CORPORA, corpus_exists, languages_of, read_about
+from fairseq_musc.data.corpus import CORPORA, corpus_exists, corpus_path, languages_of, read_about
 from fairseq_musc.errors import InputError
+from fairseq_musc.files import sha256
 from fairseq_musc.translate.provenance import difference
 
 #: The corpora of Table 1 that are made from another, each behind the one that it is made from.
@@ -110,5 +111,18 @@ def made_otherwise(folder: Path, corpus: MadeCorpus, asked: Mapping[str, Any]) -
     """In what a corpus that is there differs from what was asked for; None if in nothing, or if it is not there."""
     if not corpus_exists(folder, corpus.name, corpus.language):
         return None
-    found = difference(read_about(folder, corpus.name, corpus.language)["provenance"], asked)
+    try:
+        found = difference(read_about(folder, corpus.name, corpus.language)["provenance"], asked)
+    except InputError as error:
+        return str(error)
     return f"{folder / str(corpus)}: {found}" if found else None
+
+
+def changed_since(folder: Path, corpus: MadeCorpus) -> str | None:
+    """That the rows of a corpus that is there are not those that were written; None if they are. Reads all of them."""
+    path = corpus_path(folder, corpus.name, corpus.language)
+    if not path.is_file():
+        return f"{path} is not there any more"
+    if sha256(path) != read_about(folder, corpus.name, corpus.language)["sha256"]:
+        return f"{path} has changed since it was written"
+    return None
