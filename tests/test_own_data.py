@@ -165,6 +165,40 @@ def test_what_is_left_out_is_said(folder, capsys):
     assert "note: 4 rows of the split 'x' were left out" in error
 
 
+def test_a_split_that_is_spelled_in_two_ways_is_read_by_the_first_and_the_rest_is_said(folder, capsys):
+    """In each language on its own; no row goes without a word."""
+    rows = [(f"{language} {split} {i}", "ab"[i % 2], language, split)
+            for language, splits in (("en", ("train", "dev", "valid", "test")), ("de", ("dev", "test")))
+            for split in splits for i in range({"train": 9, "dev": 6}.get(split, 4))]  # fmt: skip
+    write_csv("shop.csv", [["text", "label", "language", "split"], *rows])
+    columns = ["--language-column", "language", "--split-column", "split"]
+    assert main(["init", "--input", "shop.csv", "--output", "described", "--no-ask"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[1:] for line in told if line.startswith("rows:")] == [
+        *(["9", "train", "en"], ["4", "valid", "en"], ["4", "test", "en"]),
+        *(["6", "valid", "de"], ["4", "test", "de"]),
+    ]
+    assert read("--format", "csv", "--input", "shop.csv", *columns) == 0
+    assert "note: 6 rows of the split 'dev' were left out" in capsys.readouterr().err
+    assert [row.text for row in corpus("T_val", "en").rows] == [f"en valid {i}" for i in range(4)]
+    assert [row.text for row in corpus("T_val", "de").rows] == [f"de dev {i}" for i in range(6)]
+    assert read("--format", "csv", "--input", "shop.csv", *columns, "--splits", "valid=dev") == 0
+    assert "note: 4 rows of the split 'valid' were left out" in capsys.readouterr().err
+    assert len(corpus("T_val", "en").rows) == 6
+
+
+def test_a_language_that_is_spelled_in_two_ways_is_said(folder, capsys):
+    rows = [(f"{spelled} {i}", "ab"[i % 2], spelled) for spelled in ("English", "German", "de") for i in range(20)]
+    write_csv("shop.csv", [["text", "label", "language"], *rows])
+    options = ["--language-column", "language", "--languages", "en=English", "de=German"]
+    said = "shop.csv spells the language of the train rows in de 'German' and 'de'; write it alike"
+    assert said in refused(
+        capsys, "--format", "csv", "--input", "shop.csv", *options, "--hold-out", 2, "--hold-out-test", 2
+    )
+    assert main(["init", "--input", "shop.csv", *options, "--output", "described", "--no-ask"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_parquet(folder):
     for language in ("en", "de"):
         texts = [f"{language} {i}" for i in range(2500)]

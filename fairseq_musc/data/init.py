@@ -86,7 +86,7 @@ def summary(found: Survey, name: str, folder: Path, encoder: str) -> list[str]:
     codes = codes_of(found)
     rows: Counter[tuple[str, str]] = Counter()
     for kind, count in found.rows.items():
-        if (split := split_of(own, kind)) and kind.language in codes:
+        if (split := split_of(found, kind)) and kind.language in codes:
             rows[split, codes[kind.language]] += count
     said = {
         each.name.removesuffix("_column"): getattr(own, each.name) for each in fields(OwnData) if "column" in each.name

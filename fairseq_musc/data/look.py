@@ -16,7 +16,7 @@ from fairseq_musc.data.own import OPTIONS, OwnData, option, own_data
 from fairseq_musc.data.own_files import places, places_of
 from fairseq_musc.data.readers import RawLines
 from fairseq_musc.data.records import RECORDS, as_text
-from fairseq_musc.data.survey import Survey, codes_of, labels_of, split_of, survey, unclear_labels
+from fairseq_musc.data.survey import Survey, codes_of, labels_of, spelled_twice, split_of, survey, unclear_labels
 from fairseq_musc.errors import InputError, raise_all
 
 #: Rows that columns are told by.
@@ -110,7 +110,10 @@ def look(said: Mapping[str, Any]) -> Survey:
         )
     surveyed = replace(surveyed, own=own_data({**values, **held_out(surveyed, codes, values)}, "the data"))
     labels = surveyed.own.labels or labels_of(surveyed, codes)
-    raise_all(f"{surveyed.own.called} cannot be described as it is:", [*unclear_labels(surveyed.own, labels)])
+    raise_all(
+        f"{surveyed.own.called} cannot be described as it is:",
+        [*spelled_twice(surveyed, codes), *unclear_labels(surveyed.own, labels)],
+    )
     return replace(surveyed, own=replace(surveyed.own, labels=tuple(labels)))
 
 
@@ -171,7 +174,7 @@ def held_out(surveyed: Survey, codes: Mapping[str, str], values: Mapping[str, An
         InputError: a column says the splits, and none of them is that of the training rows.
     """
     own = surveyed.own
-    there = {split_of(own, kind) for kind in surveyed.rows}
+    there = {split_of(surveyed, kind) for kind in surveyed.rows}
     if "train" not in there:
         spelled = ", ".join(sorted({repr(kind.split) for kind in surveyed.rows}))
         raise InputError(
@@ -179,7 +182,7 @@ def held_out(surveyed: Survey, codes: Mapping[str, str], values: Mapping[str, An
         )
     rows: Counter[str] = Counter({SOURCE_LANGUAGE: 0})
     for kind, count in surveyed.rows.items():
-        if split_of(own, kind) == "train" and kind.language in codes:
+        if split_of(surveyed, kind) == "train" and kind.language in codes:
             rows[codes[kind.language]] += count
     counts = dict(zip(HELD, guess_held_out(rows), strict=True))
     return {HELD[split]: counts[split] for split in undecided(values) if split not in there}

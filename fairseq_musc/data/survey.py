@@ -6,6 +6,7 @@ From an :class:`~fairseq_musc.data.own.OwnData` it makes what reading works on: 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -47,6 +48,14 @@ class Survey:
     orders: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """For each split and language, as the data spell them: the checksum of the ids with their labels, in order. Empty
     without a column of ids."""
+
+    @functools.cached_property
+    def spelled(self) -> Mapping[tuple[Place, str], set[str]]:
+        """What the column of the splits says of the rows of a place in a language."""
+        found: dict[tuple[Place, str], set[str]] = defaultdict(set)
+        for kind in self.rows:
+            found[kind.place, kind.language].add(kind.split)
+        return found
 
 
 def survey(own: OwnData) -> Survey:
@@ -105,7 +114,7 @@ def found_in(surveyed: Survey) -> tuple[Dataset, dict[str, Sought], list[str]]:
     labels = own.labels or labels_of(surveyed, codes)
     problems = [*unclear_languages(codes)]
     if not problems:  # without languages no rows are found
-        problems = [*unclear_labels(own, labels), *no_rows(own, lying)]
+        problems = [*spelled_twice(surveyed, codes), *unclear_labels(own, labels), *no_rows(own, lying)]
     raise_all(f"{own.called} cannot be read as it is:", problems)
 
     languages = sorted(
@@ -128,11 +137,19 @@ def found_in(surveyed: Survey) -> tuple[Dataset, dict[str, Sought], list[str]]:
     return dataset, found, [*left_out(surveyed, codes)]
 
 
-def split_of(own: OwnData, kind: Kind) -> str | None:
-    """Which of the three splits rows are of; None for another."""
+def split_of(surveyed: Survey, kind: Kind) -> str | None:
+    """Which of the three splits rows are of; None for another.
+
+    Of several ways in which a split may be spelled the first that is there counts, and rows of the others are left out:
+    ``dev`` is another set than ``valid`` where there are both.
+    """
     if kind.place.split is not None:
         return kind.place.split
-    return next((split for split in own.read_splits if kind.split in spellings_of(own, split)), None)
+    there = surveyed.spelled[kind.place, kind.language]
+    for split in surveyed.own.read_splits:
+        if kind.split == next((spelled for spelled in spellings_of(surveyed.own, split) if spelled in there), None):
+            return split
+    return None
 
 
 def codes_of(surveyed: Survey) -> dict[str, str]:
@@ -149,7 +166,7 @@ def rows_lie(surveyed: Survey, codes: Mapping[str, str]) -> Lying:
     own = surveyed.own
     lying: Lying = {split: {} for split in own.read_splits}
     for kind in surveyed.rows:
-        split = split_of(own, kind)
+        split = split_of(surveyed, kind)
         if split in lying and kind.language in codes:
             where = [(own.split_column or "", kind.split)] if kind.place.split is None else []
             where += [(own.language_column or "", kind.language)] if kind.place.language is None else []
@@ -161,7 +178,7 @@ def same_rows(surveyed: Survey, codes: Mapping[str, str]) -> list[str]:
     """The splits whose rows have the same ids and labels in all of several languages; none if those of one have not."""
     own = surveyed.own
     orders: dict[str, list[str]] = defaultdict(list)
-    for split, spelled, language in {(split_of(own, kind), kind.split, kind.language) for kind in surveyed.rows}:
+    for split, spelled, language in {(split_of(surveyed, kind), kind.split, kind.language) for kind in surveyed.rows}:
         if split and language in codes and (spelled, language) in surveyed.orders:
             orders[split].append(surveyed.orders[spelled, language])
     several = {split: of_split for split, of_split in orders.items() if len(of_split) > 1}
@@ -181,10 +198,23 @@ def unclear_languages(codes: Mapping[str, str]) -> Iterator[str]:
         )
 
 
+def spelled_twice(surveyed: Survey, codes: Mapping[str, str]) -> Iterator[str]:
+    """A problem for each file in which rows of one split and language lie under two names of the language."""
+    found: dict[tuple[str, str, Place], dict[str, None]] = {}
+    for kind in surveyed.rows:
+        if kind.language in codes and (split := split_of(surveyed, kind)):
+            found.setdefault((split, codes[kind.language], kind.place), {})[kind.language] = None
+    for (split, code, place), spelled in found.items():
+        if len(spelled) > 1:
+            yield (
+                f"{place.path} spells the language of the {split} rows in {code} {' and '.join(map(repr, spelled))}; "
+                "write it alike"
+            )
+
+
 def labels_of(surveyed: Survey, codes: Mapping[str, str]) -> list[str]:
     """The labels of the training rows in class order: as the data say it, else numbers by value, texts by alphabet."""
-    own = surveyed.own
-    kinds = [kind for kind in surveyed.rows if split_of(own, kind) == "train" and kind.language in codes]
+    kinds = [kind for kind in surveyed.rows if split_of(surveyed, kind) == "train" and kind.language in codes]
     each = {kind.label for kind in kinds if kind.label}
     return [*surveyed.classes] if each <= {*surveyed.classes} else in_class_order(each)
 
@@ -243,7 +273,7 @@ def left_out(surveyed: Survey, codes: Mapping[str, str]) -> Iterator[str]:
     for kind, count in surveyed.rows.items():
         if kind.language not in codes:
             counts[f"in the language {kind.language!r}"] += count
-        elif split_of(surveyed.own, kind) is None:
+        elif split_of(surveyed, kind) is None:
             counts[f"of the split {kind.split!r}"] += count
     return (f"{count:,} rows {what} were left out" for what, count in counts.items())
 
