@@ -60,6 +60,16 @@ def test_long_rows_are_cut_as_the_tokenizer_cuts_and_counted(world, tmp_path, ca
     assert f"T_tst.de: {binarized.about['cut']} of 21 rows" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("length", [-5, 0, 1, 3])
+def test_a_length_that_leaves_no_room_for_text_is_refused(world, tmp_path, capsys, length):
+    args = ("--corpora", world.corpora, "--data", tmp_path / "bin", "--tokenizer", world.encoder)
+    assert binarize(*args, "--max-length", length) == 2
+    assert f"--max-length is {length}; a row of these corpora has 3 tokens" in capsys.readouterr().err
+    assert not (tmp_path / "bin").exists()
+    assert binarize(*args, "--max-length", 4) == 0
+    assert open_corpus(tmp_path / "bin", "S_trn", "en").sizes.max() == 4
+
+
 def test_a_second_call_keeps_what_is_there_and_adds_what_is_new(world, tmp_path):
     corpora = tmp_path / "corpora"
     shutil.copytree(world.corpora, corpora)

@@ -211,11 +211,17 @@ def open_or_create(
     if there is None and tokenizer_name is None:
         raise InputError(f"{data} is new: say with --tokenizer which encoder it is for")
     tokenizer = load_tokenizer(tokenizer_name or str(data / "tokenizer"))
+    marks = tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length is not None and max_length <= marks:  # tokenizers then cut nothing, or everything
+        raise InputError(
+            f"--max-length is {max_length}; a row of these corpora has {marks} tokens besides its text, so it is at "
+            f"least {marks + 1}"
+        )
     asked = DataBinInfo(
         dataset=dataset,
         labels=labels,
         pair=pair,
-        max_length=max_length or (there.max_length if there else 128),
+        max_length=max_length if max_length is not None else there.max_length if there else 128,
         tokenizer=tokenizer_name or (there.tokenizer if there else ""),
         fingerprint=fingerprint(tokenizer),
         vocab_size=max(tokenizer.get_vocab().values()) + 1,
