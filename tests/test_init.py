@@ -191,6 +191,26 @@ def test_json_lines_and_saved_datasets(folder, capsys):
     assert main(["read", "--dataset", "two/saved.data.yaml", "--output", "corpora"]) == 0
 
 
+def test_paths_of_any_kind_are_seen_from_the_folder_of_the_description(folder, capsys):
+    """Folders called NAME=VALUE, as Hive and Spark write them, and saved datasets with the language in their names."""
+    columns = ["id", "text", "label", "lang"]
+    for split, count in (("train", 40), ("test", 20)):
+        (folder / "year=2020" / f"part={split}").mkdir(parents=True)
+        write_csv(folder / "year=2020" / f"part={split}" / "a.csv", columns, reviews("en", count))
+    files = [f"--{split}-file=en=year=2020/part={split}/a.csv" for split in ("train", "test")]
+    assert init(*files, "--hold-out", 5, "--name", "hive", output="one/hive") == 0
+    assert main(["read", "--dataset", "one/hive/hive.data.yaml", "--output", "corpora/hive"]) == 0
+    assert len(read_corpus("corpora/hive", "T_tst", "en").rows) == 20
+    for language in ("en", "de"):
+        rows = [dict(zip(columns, row, strict=True)) for row in reviews(language, 40)]
+        datasets.Dataset.from_list(rows).save_to_disk(folder / f"saved_{language}")
+    options = ["--format", "datasets", "--input", "saved_{language}", "--id-column", "id", "--name", "saved"]
+    assert init(*options, output="one/saved") == 0
+    assert description("saved", "one/saved")["input"] == ["../../saved_{language}"]
+    assert main(["read", "--dataset", "one/saved/saved.data.yaml", "--output", "corpora/saved"]) == 0
+    assert languages_of("corpora/saved", "T_tst") == ["de", "en"]
+
+
 def test_splits_that_are_not_there_are_held_out(folder, capsys):
     values = {"text": [f"a longer text {i}" for i in range(40)], "label": [i % 2 for i in range(40)]}
     split = datasets.Dataset.from_dict(values)

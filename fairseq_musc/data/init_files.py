@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from fairseq_musc.data.own import OwnData
+from fairseq_musc.data.own import OwnData, anything_at, entry_of
 from fairseq_musc.data.survey import Survey
 from fairseq_musc.errors import InputError
 
@@ -58,11 +57,11 @@ def described(found: Survey, name: str, folder: Path) -> str:
 
 def _from_folder(text: str, folder: Path, kind: str) -> str:
     """An entry whose path is seen from the folder of the file; the name of a dataset stays."""
-    language, equals, path = text.rpartition("=") if re.match(r"[a-z]{2,3}=", text) else ("", "", text)
-    there = Path(path.split("{")[0])
-    if kind == "datasets" and not there.exists():
+    language, path = entry_of(text)
+    if kind == "datasets" and not anything_at(path):
         return text
-    return language + equals + os.path.relpath(path, folder)
+    moved = os.path.relpath(path, folder)
+    return f"{language}={moved}" if language else moved
 
 
 def recipe(name: str, encoder: str, folder: Path) -> str:

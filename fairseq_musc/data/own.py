@@ -6,6 +6,7 @@ An :class:`OwnData` is what the options of ``fairseq-musc read --format`` say, a
 
 from __future__ import annotations
 
+import glob
 import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ class OwnData:
     def entries(self, split: str) -> list[tuple[str | None, str]]:
         """The files of a split: the language that was said, and the path or pattern."""
         given = getattr(self, f"{split}_file") or self.input
-        return [_entry(text) for text in given]
+        return [entry_of(text) for text in given]
 
     def described(self) -> dict[str, Any]:
         """What decides how files are read, for the provenance: everything that was said but paths."""
@@ -186,10 +187,15 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _entry(text: str) -> tuple[str | None, str]:
+def entry_of(text: str) -> tuple[str | None, str]:
     """A file with the language that was said for it, if any."""
     found = re.fullmatch(rf"({LANGUAGE.pattern})=(.+)", text)
     return (found[1], found[2]) if found else (None, text)
+
+
+def anything_at(pattern: str) -> bool:
+    """Whether something lies where a path leads, with anything for what stands in braces."""
+    return bool(glob.glob("*".join(map(glob.escape, re.split(r"{\w+}", pattern)))))
 
 
 def own_data(values: Mapping[str, Any], where: str) -> OwnData:
@@ -294,8 +300,8 @@ def read_yaml(path: Path, instead: Mapping[str, Any] = MappingProxyType({})) -> 
 
 def _seen_from(folder: Path, text: str, kind: Any) -> str:
     """An entry whose path is seen from another folder; the name of a dataset stays."""
-    language, path = _entry(text)
+    language, path = entry_of(text)
     moved = folder / path
-    if kind == "datasets" and not moved.exists():
+    if kind == "datasets" and not anything_at(str(moved)):
         return text
     return f"{language}={moved}" if language else str(moved)
