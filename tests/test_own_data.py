@@ -106,6 +106,29 @@ def test_files_of_each_split_and_language_by_a_pattern(folder):
     assert set(german.provenance["raw_files"]) == {"test.en.tsv", "test.de.tsv"}
 
 
+def test_aligned_rows_of_one_file_are_numbered_in_each_split_and_language(folder, capsys):
+    """Language by language, and with the languages of a row one below the other."""
+    splits = {"train": 9, "valid": 3, "test": 4}
+    rows = [
+        [f"{xx} {split} {i}", "ab"[i % 2], xx, split]
+        for xx in ("en", "de")
+        for split in splits
+        for i in range(splits[split])
+    ]
+    columns = ["--language-column", "language", "--split-column", "split"]
+    for name, order in (("below", rows), ("between", sorted(rows, key=lambda row: (row[3], int(row[0].split()[-1]))))):
+        write_csv(f"{name}.csv", [["text", "label", "language", "split"], *order])
+        assert read("--format", "csv", "--input", f"{name}.csv", *columns, "--aligned") == 0
+        english, german = (corpus("T_tst", language).rows for language in ("en", "de"))
+        assert [row.id for row in english] == [row.id for row in german] == ["1", "2", "3", "4"]
+        assert [row.text for row in german] == [f"de test {i}" for i in range(4)]
+    assert written() == {f"{name}.{xx}" for name in ("T_val", "T_tst") for xx in ("en", "de")} | {"S_trn.en"}
+    capsys.readouterr()
+    write_csv("between.csv", [["text", "label", "language", "split"], *order[:-2], order[-1]])
+    assert read("--format", "csv", "--input", "between.csv", *columns, "--aligned") == 2
+    assert "the files of an aligned set need the same ids in the same order" in capsys.readouterr().err
+
+
 def test_original_training_text_of_other_languages_is_read_where_rows_are_not_aligned(folder):
     for language in ("en", "de"):
         write_csv(f"train.{language}.csv", [["text", "label"], *([f"{language} {i}", i % 2] for i in range(6))])

@@ -86,14 +86,15 @@ def load(raw: RawFile, dataset: Dataset, tally: Tally) -> Iterator[RawRow]:
     """The rows of a raw file, one by one.
 
     Where the format has no ids, a row's is its number within the file, with the language before it (``de-17``) in data
-    sets whose rows are not aligned across languages, so that no two languages share an id.
+    sets whose rows are not aligned across languages, so that no two languages share an id. Of aligned rows that lie in
+    one file it is that among the rows of the split and language.
 
     Raises:
         InputError: the file cannot be read, or its reader refuses it; that may be seen behind its last row.
     """
     layout = raw.layout
     rows = (
-        record_rows(raw, dataset.label_of, tally)
+        record_rows(raw, dataset.label_of, tally, dataset.aligned)
         if layout.records
         else READERS[layout.format](RawLines(raw.path), str(raw.path), layout, dataset.label_of, tally, raw.language)
     )

@@ -174,7 +174,9 @@ RECORDS: dict[str, Callable[[RawFile], Records]] = {
 }
 
 
-def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) -> Iterator[RawRow]:
+def record_rows(
+    raw: RawFile, label_of: Mapping[str, str | None], tally: Tally, aligned: bool = False
+) -> Iterator[RawRow]:
     """The rows of a file that are asked for, as corpora have them, one by one.
 
     A column is the name of one, or a text in which ``{name}`` stands for the value of one. Whole numbers and truth
@@ -184,6 +186,8 @@ def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) 
         raw: the file, how it is written, and which of its rows count.
         label_of: as :attr:`Dataset.label_of <fairseq_musc.data.datasets.Dataset.label_of>`.
         tally: is counted up.
+        aligned: whether row n is the same row in every language, so that rows without ids are numbered among those that
+            are asked for: a file may hold several languages. Else their number is that in the file.
 
     Raises:
         InputError: the file cannot be read, a column is missing, a value is neither text nor a whole number, an id is
@@ -192,9 +196,12 @@ def record_rows(raw: RawFile, label_of: Mapping[str, str | None], tally: Tally) 
     columns = raw.layout.columns
     records = opened(raw, [*columns.names, *(name for name, _ in raw.where)])
     mistakes = Mistakes(str(raw.path))
-    for number, (line, values) in enumerate(records.rows, start=1):
+    asked = 0
+    for in_file, (line, values) in enumerate(records.rows, start=1):
         if any(as_text(values.get(name)) != wanted for name, wanted in raw.where):
             continue
+        asked += 1
+        number = asked if aligned else in_file
         cells = {name: cell(name, values) for name in columns.names}
         if wrong := [name for name, text in cells.items() if text is NO_TEXT]:
             got = ", ".join(f"{name} {str([values.get(key) for key in keys(name)])[1:-1][:40]}" for name in wrong)
