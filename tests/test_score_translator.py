@@ -58,12 +58,41 @@ def test_the_table_is_sacrebleus(translator_folder, references, tmp_path, capsys
 def test_translations_that_are_there_are_kept_if_they_were_made_alike(translator_folder, references, tmp_path):
     output = tmp_path / "scores"
     only = ("--directions", "de-en", "--limit", "3")
+    path = output / "de-en.txt"
     assert score(translator_folder, references, output, *only) == 0
-    (output / "de-en.txt").write_text("one\ntwo\nthree\n")
+    whole, time = path.read_bytes(), path.stat().st_mtime_ns
     assert score(translator_folder, references, output, *only) == 0
-    assert (output / "de-en.txt").read_text() == "one\ntwo\nthree\n"
+    assert path.stat().st_mtime_ns == time
     assert score(translator_folder, references, output, *only, "--beam", "1") == 0
-    assert (output / "de-en.txt").read_text() != "one\ntwo\nthree\n"
+    assert path.stat().st_mtime_ns > time
+    assert score(translator_folder, references, output, *only) == 0
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("harmed", ["de-en.txt", "de-en.json"])
+def test_translations_that_are_not_as_they_were_written_are_made_again(translator_folder, references, tmp_path, harmed):
+    """Cut short they were scored against the first lines; a damaged JSON file was a traceback."""
+    output = tmp_path / "scores"
+    only = ("--directions", "de-en", "--limit", "3")
+    assert score(translator_folder, references, output, *only) == 0
+    names = ("de-en.txt", "de-en.json", "scores.json")
+    made = [(output / name).read_bytes() for name in names]
+    whole = (output / harmed).read_bytes()
+    for content in (whole[: whole.index(b"\n") + 1], b"{", None):
+        (output / harmed).unlink()
+        if content is not None:
+            (output / harmed).write_bytes(content)
+        assert score(translator_folder, references, output, *only) == 0
+        assert [(output / name).read_bytes() for name in names] == made
+
+
+def test_line_ends_and_marks_of_windows_are_no_text(translator_folder, references, tmp_path):
+    assert score(translator_folder, references, tmp_path / "one", "--directions", "en-de") == 0
+    for path in references.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert score(translator_folder, references, tmp_path / "two", "--directions", "en-de") == 0
+    one, two = (json.loads((tmp_path / name / "scores.json").read_text())["scores"] for name in ("one", "two"))
+    assert one == two
 
 
 @pytest.mark.parametrize(
@@ -73,6 +102,8 @@ def test_translations_that_are_there_are_kept_if_they_were_made_alike(translator
         (("--directions", "en-de", "en-fr", "en-ko", "ja"), "en-ko: there is no text in ko"),
         (("--directions", "en-de", "en-fr", "en-ko", "ja"), "ja is no direction"),
         (("--name", "other"), "has other in no language"),
+        (("--limit", "0"), "--limit is 0; it must be at least 1"),
+        (("--limit", "-1"), "--limit is -1; it must be at least 1"),
     ],
 )
 def test_what_cannot_be_scored(translator_folder, references, tmp_path, capsys, more, message):
@@ -114,6 +145,10 @@ def test_texts_that_are_not_aligned(translator_folder, references, tmp_path, cap
     (references / "test.ja").write_text("one line\n")
     assert score(translator_folder, references, tmp_path / "scores") == 2
     assert "test.ja 1" in capsys.readouterr().err
+    for path in references.iterdir():
+        path.write_text("")
+    assert score(translator_folder, references, tmp_path / "scores") == 2
+    assert "test has no lines" in capsys.readouterr().err
     (references / "dev.en").write_text("one line\n")
     assert score(translator_folder, references, tmp_path / "scores") == 2
     assert "has 2 texts (dev, test); say which with --name" in capsys.readouterr().err

@@ -8,8 +8,8 @@ writes  OUTPUT/scores.tsv, scores.md, scores.json
         OUTPUT/<aa>-<bb>.txt, <aa>-<bb>.json
                                the translations, a line each, and what they were made with
 
-Translations that are there, made from the same text by the same translator with the same settings, are kept. Text like
-this measures a translator only if nothing of it was trained on or chosen by.
+Translations that are there as they were written, made from the same text by the same translator with the same settings,
+are kept. Text like this measures a translator only if nothing of it was trained on or chosen by.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: the texts are not there or not aligned, or a direction is unknown; all cases at once.
     """
     decoding, device = generation_from(arguments)
+    if arguments.limit is not None and arguments.limit < 1:
+        raise InputError(f"--limit is {arguments.limit}; it must be at least 1")
     name, texts = read_texts(arguments.references, arguments.name, arguments.limit)
     engine = open_engine(arguments.engine, arguments.translator, decoding, device)
     directions = arguments.directions or directions_between(texts, arguments.translator, engine)
@@ -107,7 +109,7 @@ def read_texts(folder: Path, name: str | None, limit: int | None) -> tuple[str, 
     for path in files:
         if path.stem == name:
             try:
-                lines = path.read_text(encoding="utf-8").split("\n")
+                lines = [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
             except ValueError as error:
                 raise InputError(f"{path} is not UTF-8: {error}") from None
             texts[path.suffix[1:]] = lines[:-1] if lines[-1] == "" else lines
@@ -116,6 +118,8 @@ def read_texts(folder: Path, name: str | None, limit: int | None) -> tuple[str, 
     if len({len(lines) for lines in texts.values()}) > 1:
         counts = ", ".join(f"{name}.{language} {len(lines)}" for language, lines in texts.items())
         raise InputError(f"the texts in {folder} are not translations of one another line by line; lines: {counts}")
+    if not all(texts.values()):
+        raise InputError(f"the texts in {folder} are empty: {name} has no lines")
     return name, {language: lines[:limit] for language, lines in texts.items()}
 
 
@@ -181,14 +185,25 @@ def translated(
         **way_of(source_lang, target_lang, engine.provenance(), decoding),
         "source": sources,
     }
-    if about.is_file() and json.loads(about.read_text(encoding="utf-8")) == json.loads(json.dumps(made_with)):
-        return path.read_text(encoding="utf-8").split("\n")[:-1]
+    if (kept := kept_translations(path, about, made_with)) is not None:
+        return kept
     found = translate(sources, source_lang, target_lang, engine, decoding, device).texts
     about.unlink(missing_ok=True)
     with written_whole(path) as stream:
         stream.writelines(f"{line}\n" for line in found)
-    write_json(about, made_with)
+    write_json(about, {**made_with, "sha256": sha256(path)})
     return found
+
+
+def kept_translations(path: Path, about: Path, made_with: Mapping[str, Any]) -> list[str] | None:
+    """The translations in ``path`` as they were written, if ``about`` says that they were made so; else None."""
+    try:
+        found = json.loads(about.read_text(encoding="utf-8"))
+        if found.pop("sha256") != sha256(path) or found != json.loads(json.dumps(made_with)):
+            return None
+        return path.read_bytes().decode().split("\n")[:-1]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):  # not there, or damaged
+        return None
 
 
 def bleu(hypotheses: list[str], references: list[str], language: str) -> dict[str, Any]:
