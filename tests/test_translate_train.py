@@ -119,6 +119,22 @@ def test_a_width_that_the_heads_cannot_share(tmp_path, capsys):
     assert "--dim 32 is no multiple of --heads 5" in capsys.readouterr().err
 
 
+def test_numbers_that_cannot_be_are_said_at_once(tmp_path, capsys):
+    """Some of them ended in a traceback of fairseq's; a negative learning rate in a translator."""
+    wrong = {
+        **{"limit": 0, "held-out": -5, "vocabulary": 0, "dim": 0, "ffn-dim": 0, "heads": 0, "encoder-layers": -1},
+        **{"decoder-layers": 0, "max-positions": 2, "updates": 0, "warmup": 0, "max-tokens": 0, "longest-trained": 0},
+        **{"save-every": 0, "average": 0, "num-workers": -1, "stop-after": -1, "stalled-after": "nan", "lr": -0.1},
+        **{"sampling-temperature": 0, "dropout": 1, "label-smoothing": 2},
+    }
+    options = [f"--{name}={value}" for name, value in wrong.items()]
+    assert main([*tiny_arguments(tmp_path, tmp_path / "translator"), *options]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert {line.split()[1] for line in said[1:]} == {f"--{name}" for name in wrong}
+    assert len(said) == 1 + len(wrong)
+    assert not (tmp_path / "translator").exists()
+
+
 def test_an_engine_that_cannot_read_what_is_made(tmp_path, capsys):
     assert main(tiny_arguments(tmp_path, tmp_path / "out", "--engine", "easynmt")) == 2
     assert "--engine easynmt does not read what is made here; fairseq and ctranslate2 do" in capsys.readouterr().err

@@ -239,24 +239,40 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"the translator is in {arguments.output}")
 
 
+#: The least that each number may be. With some below it fairseq fails without a word of the option, or trains nonsense.
+LEAST = {
+    **{"limit": 1, "held_out": 0, "vocabulary": 1, "dim": 1, "ffn_dim": 1, "heads": 1},
+    **{"encoder_layers": 1, "decoder_layers": 1, "max_positions": 3, "updates": 1, "warmup": 1, "max_tokens": 1},
+    **{"longest_trained": 1, "save_every": 1, "average": 1, "num_workers": 0, "stop_after": 0, "stalled_after": 1},
+}
+
+
 def check_options(arguments: argparse.Namespace) -> None:
     """Raises :class:`InputError` for options that do not go together, or are below their least."""
     problems = []
-    if arguments.dim % arguments.heads:
+    for name, least in LEAST.items():
+        value = getattr(arguments, name)
+        if value is not None and not value >= least:
+            problems.append(f"{option(name)} is {value}; it must be at least {least}")
+    for name in ("lr", "sampling_temperature"):
+        if not getattr(arguments, name) > 0:
+            problems.append(f"{option(name)} is {getattr(arguments, name)}; it must be above 0")
+    for name in ("dropout", "label_smoothing"):
+        if not 0 <= getattr(arguments, name) < 1:
+            problems.append(f"{option(name)} is {getattr(arguments, name)}; it must be at least 0 and below 1")
+    if arguments.heads > 0 and arguments.dim % arguments.heads:
         problems.append(f"--dim {arguments.dim} is no multiple of --heads {arguments.heads}; choose one that is")
     if arguments.precision not in ("fp32", "fp16"):
         problems.append(f"--precision {arguments.precision} is not for training; fp32 and fp16 are")
     if arguments.engine == "easynmt":
         problems.append("--engine easynmt does not read what is made here; fairseq and ctranslate2 do")
-    for option in ("updates", "save_every", "average"):
-        if getattr(arguments, option) < 1:
-            problems.append(f"--{option.replace('_', '-')} is {getattr(arguments, option)}; it must be at least 1")
-    if arguments.stop_after is not None and arguments.stop_after < 0:
-        problems.append(f"--stop-after is {arguments.stop_after}; it must be at least 0")
-    if not arguments.stalled_after >= 1:
-        problems.append(f"--stalled-after is {arguments.stalled_after}; it must be at least 1")
     if problems:
         raise InputError.all_at_once("these options cannot be used:", problems)
+
+
+def option(name: str) -> str:
+    """What the command line calls an option."""
+    return f"--{name.replace('_', '-')}"
 
 
 def prepare(
