@@ -16,9 +16,11 @@ import sentencepiece
 import torch
 from translator_fixture import sentences, tiny_arguments, write_parallel
 
+import fairseq_musc.translate.train as room
 from fairseq_musc.cli import main
 from fairseq_musc.files import sha256
 from fairseq_musc.translate import training
+from fairseq_musc.translate.parallel import read_parallel
 from fairseq_musc.translate.training import average, checkpoints_in, updates_of
 
 pytest_plugins = ["translator_fixture"]
@@ -112,6 +114,21 @@ def test_an_output_folder_that_is_there_is_left_alone(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert main(tiny_arguments(tmp_path, tmp_path / "out")) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def test_a_translator_that_another_run_has_made_meanwhile_is_not_trained_once_more(tmp_path, capsys, monkeypatch):
+    """The one that was begun beside it has read the text, and finds its hidden folder gone."""
+    write_parallel(tmp_path / "in", 20)
+
+    def read_slowly(*arguments):
+        (tmp_path / "out").mkdir()
+        return read_parallel(*arguments)
+
+    monkeypatch.setattr(room, "read_parallel", read_slowly)
+    monkeypatch.setattr(room, "fairseq_train", None)
+    assert main(tiny_arguments(tmp_path / "in", tmp_path / "out", "--held-out", "2")) == 2
+    assert "out exists; name a new folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
 def test_a_width_that_the_heads_cannot_share(tmp_path, capsys):

@@ -196,8 +196,7 @@ def run(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     decoding, device = generation_from(arguments)
     check_options(arguments)
-    if arguments.output.exists():
-        raise InputError(f"{arguments.output} exists; name a new folder, or remove this one first")
+    check_new(arguments.output)
     pairs, sources = read_parallel(arguments.parallel, arguments.languages, arguments.limit)
     base = None
     if arguments.from_translator is not None:
@@ -211,6 +210,7 @@ def run(arguments: argparse.Namespace) -> None:
     work = arguments.output.parent / f".{arguments.output.name}.training"
     with held_alone(work):
         try:
+            check_new(arguments.output)  # another run may have ended while the text was read
             prepared = prepare(arguments, base, training, held_out, sources, work / "prepared")
         except BaseException:
             if not (work / "prepared").exists():
@@ -237,6 +237,12 @@ def run(arguments: argparse.Namespace) -> None:
     for direction, found in scores["bleu"].items():
         say(f"{direction}  BLEU {found['score']:5.1f}  ({found['signature']})")
     say(f"the translator is in {arguments.output}")
+
+
+def check_new(output: Path) -> None:
+    """Raises :class:`InputError` if the folder is there that is to be made."""
+    if output.exists():
+        raise InputError(f"{output} exists; name a new folder, or remove this one first")
 
 
 #: The least that each number may be. With some below it fairseq fails without a word of the option, or trains nonsense.
