@@ -67,10 +67,11 @@ if [[ " $tables " == *" 2 "* ]]; then
       --max-length "$length" --only S_trn T_val S_val_MT T_tst S_tst_MT
 fi
 for table in $tables; do
+  of_table=()
+  [ "$table" != 2 ] || of_table=("${english[@]}")
   # shellcheck disable=SC2086  # the seeds are words
   fairseq-musc run-table --table "$table" --config-name musc_marc --data "$out/data-bin" --output "$out/runs" \
-      --seeds $seeds --jobs "$jobs" $([ "$table" != 2 ] || printf '%s ' "${english[@]}") \
-      model.pretrained="$pretrained" "${training[@]}"
+      --seeds $seeds --jobs "$jobs" ${of_table[@]+"${of_table[@]}"} model.pretrained="'$pretrained'" "${training[@]}"
 done
 if [[ " $tables " == *" 3 "* ]]; then
   fairseq-musc figure --predictions "$out/runs/S_trn+T_trn_MT_ce_seed=${seeds%% *}/predictions" --output "$out/figure"

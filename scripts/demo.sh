@@ -31,7 +31,7 @@ fairseq-musc binarize --corpora "$demo/corpora" --data "$demo/data-bin" --tokeni
 
 step "MUSC: fairseq-hydra-train --config-name musc_pawsx"
 fairseq-hydra-train --config-name musc_pawsx \
-    task.data="$demo/data-bin" model.pretrained="$demo/encoder" checkpoint.save_dir="$demo/checkpoints" \
+    task.data="'$demo/data-bin'" model.pretrained="'$demo/encoder'" checkpoint.save_dir="'$demo/checkpoints'" \
     optimization.lr='[0.001]' optimization.max_epoch=2 criterion.lam=0.1 common.log_interval=5 2>&1 |
     tee "$demo/train.log" | sed -unE 's/^\[[^]]*\]\[(train_inner|valid)\]\[INFO\] - //p' ||
     { tail -n 20 "$demo/train.log" >&2; exit 1; }

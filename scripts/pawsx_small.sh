@@ -28,7 +28,7 @@ fairseq-musc read --dataset pawsx --input "$pawsx" --output "$out/corpora" --mis
 "$scripts/translate.sh" "$out/corpora" "$out/translator" --beam 1 --max-len-b 60
 fairseq-musc binarize --corpora "$out/corpora" --data "$out/data-bin" --tokenizer "$out/encoder"
 fairseq-hydra-train --config-name musc_pawsx \
-    task.data="$out/data-bin" model.pretrained="$out/encoder" checkpoint.save_dir="$out/checkpoints" \
+    task.data="'$out/data-bin'" model.pretrained="'$out/encoder'" checkpoint.save_dir="'$out/checkpoints'" \
     optimization.lr='[0.001]' optimization.max_epoch=8 criterion.lam=0.1 common.log_interval=20
 for which in best last; do
   "$scripts/eval_translate_all.sh" "$out/checkpoints/checkpoint_$which.pt" "$out/data-bin"

@@ -110,6 +110,14 @@ def test_table_5_has_the_five_losses_with_the_recipe_s_own_hyperparameters(world
         assert (run.cell.settings["common.seed"], run.cell.settings["criterion.tau"]) == (4, 0.1)
 
 
+@pytest.mark.parametrize("name", ["données", "a (copy)", "x=1,y=2", "it's", "plain"])
+def test_a_data_bin_may_be_called_anything(world, tmp_path, name):
+    (tmp_path / name).symlink_to(world.data)
+    runs, _ = planned(world._replace(data=tmp_path / name), tmp_path / "runs", 3, "--seeds", 1)
+    assert [run.cell.settings["task.data"] for run in runs] == [str(tmp_path / name)]
+    assert (f"task.data={tmp_path / name}" in runs[0].cell.overrides) == (name == "plain")
+
+
 def test_table_7_is_taken_for_each_row_when_asked_for(world, tmp_path):
     data = tmp_path / "bin"
     data.mkdir()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import sys
@@ -155,6 +156,12 @@ def train_command(config_name: str, config_dir: Path | None) -> list[str]:
 def quoted(text: str) -> str:
     """A text as the value of an override, whatever stands in it."""
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), text) + '"'
+
+
+def path_override(key: str, path: str | os.PathLike[str]) -> str:
+    """The override of a path; in quotation marks only where Hydra takes it for something else, or not at all."""
+    text = os.fspath(path)
+    return f"{key}={text if re.fullmatch(r'[A-Za-z0-9_./ -]+', text) else quoted(text)}"
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

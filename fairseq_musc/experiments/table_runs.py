@@ -37,6 +37,7 @@ from fairseq_musc.experiments.cells import (
     check_corpora,
     check_settings,
     parse_overrides,
+    path_override,
     result_of,
 )
 from fairseq_musc.experiments.grid import SEED, add_training_arguments, of, overrides_apart
@@ -202,9 +203,9 @@ def plan(arguments: argparse.Namespace) -> tuple[list[Run], list[str]]:
     runs = []
     for trained, corpora in inference.items():
         data = arguments.english_data if trained.english else arguments.data
-        overrides = [f"task.data={data}", *arguments.overrides, *trained.overrides()]
+        overrides = [path_override("task.data", data), *arguments.overrides, *trained.overrides()]
         if trained.english:
-            overrides.append(f"model.pretrained={arguments.english_encoder}")
+            overrides.append(path_override("model.pretrained", arguments.english_encoder))
         if arguments.hyperparameters not in ("recipe", "table7"):
             overrides += picked(Path(arguments.hyperparameters), trained.terms)
         elif arguments.hyperparameters == "table7":
