@@ -37,6 +37,7 @@ export LANGUAGES=${LANGUAGES:-en de fr es ja zh ru it ko}
 scripts=$(dirname "$0")
 # shellcheck source=scripts/side_by_side.sh
 source "$scripts/side_by_side.sh"
+as_a_word "$out"
 mkdir -p "$out/log"
 
 step() { # NAME COMMAND...: what it prints goes into a file, of which the end is shown if it fails

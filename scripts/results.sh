@@ -26,6 +26,9 @@ fi
 part=$1 set=$2 raw=$3 out=$4/$2 size=$5
 scripts=$(dirname "$0")
 : "${ENCODER:?is to be the folder of an encoder}" "${TRANSLATOR:?is to be the folder of a translator}"
+# shellcheck source=scripts/side_by_side.sh
+source "$scripts/side_by_side.sh"
+as_a_word "$4" "$ENCODER"
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 rows=${ROWS:-all} results=$out/results
 case $size in
@@ -75,8 +78,6 @@ read | prepare | grid | 3 | 5 | figure | probe | calibration | weights) ;;
   ;;
 esac
 losses=(ce ce+sc ce+mu ce+sc+mu ce+mu+sc+musc)
-# shellcheck source=scripts/side_by_side.sh
-source "$scripts/side_by_side.sh"
 # shellcheck disable=SC2206  # options are words
 options+=(model.pretrained="$ENCODER" optimization.max_epoch="$epochs" ${OPTIONS:-})
 

@@ -45,3 +45,15 @@ all_of() { # PID...: waits for all; fails if any of them has failed
   for pid; do wait "$pid" || failed=1; done
   return "$failed"
 }
+
+as_a_word() { # FOLDER...: ends the script if one is called what neither a list of words nor an override of Hydra can hold
+  local LC_ALL=C folder
+  for folder; do
+    case $folder in
+    *[!A-Za-z0-9_./+@:%~-]*)
+      echo "$0: the folder '$folder' is to be called by letters of English, digits and _ . / + @ : % ~ - alone" >&2
+      exit 2
+      ;;
+    esac
+  done
+}

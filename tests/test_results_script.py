@@ -32,6 +32,20 @@ def test_a_set_or_a_part_that_is_not_there_is_named(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("name", ["my results", "données", "a(1)", "x[1]", "a=b"])
+def test_a_folder_that_would_end_it_after_hours_is_refused_at_once(tmp_path, name):
+    """In the middle of it are lists of folders, and overrides."""
+    there = {"ENCODER": "e", "TRANSLATOR": "t"}
+    all_results = subprocess.run(
+        [ROOT / "scripts" / "all_results.sh", SHARED, tmp_path / name, "tiny"], capture_output=True, text=True
+    )
+    for done in (script("read", "pawsx", "raw", tmp_path / name, "tiny", **there), all_results):
+        assert done.returncode == 2
+        assert f"the folder '{tmp_path / name}' is to be called by" in done.stderr
+    assert script("read", "pawsx", "raw", tmp_path, "tiny", **{**there, "ENCODER": name}).returncode == 2
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "encoder"
