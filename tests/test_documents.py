@@ -1,6 +1,7 @@
 """Texts -> sentences -> texts: nothing lost, doubled or moved, in any language and any Unicode."""
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ def test_every_language_of_m2m_100_is_split(language):
     assert sentences(f"Aaa bbb{stop} Ccc ddd{stop} Eee fff{stop}", language) == [
         f"{words}{stop}" for words in ("Aaa bbb", "Ccc ddd", "Eee fff")
     ]
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2009", "\u202f", "\u3000", " \u00a0", "\u00a0\u00a0"])
+@pytest.mark.parametrize("language", ["en", "fr", "ja", "zu"])
+def test_an_initial_and_a_wide_space_before_a_full_stop(language, space):
+    """As web pages have it: sentencex panics on it, which ended the translation of the whole data set."""
+    text = f"It has vitamin B{space}. We like it."
+    assert " ".join(sentences(text, language)) == "It has vitamin B . We like it."
+    assert sentences("La vitamine\u00a0C est bonne\u00a0! Oui.", "fr") == ["La vitamine C est bonne !", "Oui."]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "ja", "zh", "hi", "ar", "th", "my", "zu"])
+def test_signs_and_spaces_in_any_order_end_nothing(language):
+    rng = random.Random(language)
+    signs = [
+        *"abAB12.,!?…。！？\"'“”«»()-:;/@#",
+        *" \t\u00a0\u2009\u200b\u202f\u3000\u0301",
+        *"éÉßЯ日语한।؟",
+        "Dr.",
+        "U.S.",
+    ]
+    for _ in range(400):
+        text = "".join(rng.choices(signs, k=rng.randint(1, 40)))
+        assert "".join(identity([text], language)[0].split()) == "".join(text.split()), text
 
 
 def test_line_ends_and_blanks_stay_exactly():

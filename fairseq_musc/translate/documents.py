@@ -34,6 +34,10 @@ UNSPACED = frozenset({"ja", "zh"})
 #: The line ends of ``str.splitlines``.
 LINE_ENDS = re.compile(r"(\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029])")
 
+#: An initial with a space of several bytes before its full stop, as in "vitamin B\u00a0.": in every language sentencex
+#: 1.0.32 cuts that space in two, and panics.
+INITIAL = re.compile(r"\b([A-Z])\s*[^\S\x00-\x7f](?=\.)")
+
 #: Where a sentence that is too long may be cut, best first: behind a sentence, behind a clause, between words.
 CUTS = (
     re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+[」』”）]*\s*|[।؟]\s*"),
@@ -119,7 +123,7 @@ def plan(
     sentences_of = {
         paragraph: [
             sentence
-            for segment in sentencex.segment(source_lang, paragraph)
+            for segment in sentencex.segment(source_lang, INITIAL.sub(r"\1 ", paragraph))
             if (sentence := " ".join(normalised(segment).split()))
         ]
         for paragraph in dict.fromkeys(paragraph for pieces in split for paragraph in pieces[::2])
