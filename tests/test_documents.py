@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,15 @@ def test_cuts_prefer_sentences_then_clauses_then_words():
     assert list(cut("aaaa bbbb cccc dddd", 10, len)) == ["aaaa bbbb", "cccc dddd"]
     assert list(cut("abcdefgh", 4, len)) == ["abcd", "efgh"]
     assert list(cut("3.14159 is 2.71828 no", 99, len)) == ["3.14159 is 2.71828 no"]
+
+
+@pytest.mark.parametrize("sign", [".", "!", "…", "?!"])
+def test_a_long_run_of_signs_is_cut_at_once(sign):
+    line = sign * (100_000 // len(sign))
+    begun = time.monotonic()
+    assert "".join(cut(line, 128, len)) == line
+    assert time.monotonic() - begun < 5
+    assert [*cut("so it is... and so on", 12, len)] == ["so it is...", "and so on"]
 
 
 def test_moses_does_what_tok_sh_does_for_a_language():

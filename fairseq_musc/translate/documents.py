@@ -38,9 +38,10 @@ LINE_ENDS = re.compile(r"(\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029])")
 #: 1.0.32 cuts that space in two, and panics.
 INITIAL = re.compile(r"\b([A-Z])\s*[^\S\x00-\x7f](?=\.)")
 
-#: Where a sentence that is too long may be cut, best first: behind a sentence, behind a clause, between words.
+#: Where a sentence that is too long may be cut, best first: behind a sentence, behind a clause, between words. A run of
+#: full stops is read from its first alone: read on from each of them, 60,000 took a minute.
 CUTS = (
-    re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+[」』”）]*\s*|[।؟]\s*"),
+    re.compile(r"(?<![.!?…])[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+[」』”）]*\s*|[।؟]\s*"),
     re.compile(r"[,;:–—]\s+|[、，；：،]\s*"),
     re.compile(r"\s+"),
 )
