@@ -1,7 +1,6 @@
 """Corpora to data-bin: ids, counts, and what is refused."""
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -360,9 +359,8 @@ def test_a_row_that_cannot_be_read_is_named_and_leaves_nothing(world, tmp_path, 
     lines = path.read_text().split("\n")
     lines[12] += "\\x"
     path.write_text("\n".join(lines))
-    about = json.loads(path.with_suffix(".json").read_text())
-    about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(about))
+    about = read_sealed_json(path.with_suffix(".json"))
+    write_sealed_json(path.with_suffix(".json"), {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
     args = ("--corpora", corpora, "--data", tmp_path / "bin", "--tokenizer", world.encoder, "--only", "T_tst")
     assert binarize(*args) == 2
     assert "T_tst.de.tsv, line 13: a backslash" in capsys.readouterr().err

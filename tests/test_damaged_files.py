@@ -77,6 +77,28 @@ def test_a_data_bin(world, tmp_path, how, promise):
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_a_corpus(world, tmp_path, how, promise):
+    """What stands beside the rows, too: in which language they are, what made them from what."""
+    folder = tmp_path / "corpora"
+    shutil.copytree(world.corpora, folder)
+    rng = random.Random(3)
+    before = read_corpus(folder, "S_tst_MT", "de")
+    times = unnamed = 0
+    for name in ("S_tst_MT.de.tsv", "S_tst_MT.de.json"):
+        whole = (folder / name).read_bytes()
+        for _ in range(300):
+            (folder / name).write_bytes(harmed(whole, rng, how))
+            times += 1
+            try:
+                assert read_corpus(folder, "S_tst_MT", "de") == before, (folder / name).read_bytes()
+            except InputError as error:
+                unnamed += "S_tst_MT.de" not in str(error)
+        (folder / name).write_bytes(whole)
+    assert not unnamed
+    promise("whole files", f"a corpus {how}", times)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut"])
 def test_a_predictions_table(tmp_path, how, promise):
     path = write_predictions(tmp_path, table())
     rng = random.Random(2)

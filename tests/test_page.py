@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from page_world import LABELS, ROWS, TEXTS, text_of, write_world
 
 from fairseq_musc.cli import main
 from fairseq_musc.evaluate.table import read_predictions, write_predictions
+from fairseq_musc.files import write_sealed_json
 from fairseq_musc.page.rendering import parted
 
 LANGUAGES = ("en", "de", "fr")
@@ -265,9 +267,9 @@ def test_what_cannot_be_shown_is_said(world, tmp_path, capsys):
     for path in (other / "corpora").glob("T_tst.de.*"):
         path.write_text(path.read_text().replace("T_tst.de", "changed"))
     path = other / "corpora" / "T_tst.de.tsv"
-    about = path.with_suffix(".json")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    about.write_text(re.sub(r'"sha256": "\w+"', f'"sha256": "{digest}"', about.read_text()))
+    about = json.loads(path.with_suffix(".json").read_text())
+    del about["crc32"]  # which is of what it held before
+    write_sealed_json(path.with_suffix(".json"), {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
     told = refused(capsys, output, "--predictions", predictions, "--corpora", other / "corpora")
     assert "T_tst.de" in told and "is not what was predicted" in told and told.count("\n  - ") == 1
     assert page(output, "--predictions", predictions, "--corpora", other / "corpora", root / "corpora") == 0

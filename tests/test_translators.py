@@ -1,12 +1,11 @@
 """Who translated a corpus, and the warning where training and inference had two translators."""
 
-import json
-
 import pytest
 import tiny
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.translators import mismatch, model_of, short_name, translator_of
+from fairseq_musc.files import read_sealed_json, write_sealed_json
 
 FIRST, SECOND = "0" * 64, "ab" * 32
 
@@ -59,9 +58,9 @@ def test_training_predicting_and_reporting_warn_of_two_translators(tmp_path, cap
     tiny.make_corpora(tmp_path / "corpora")
     if translators == 2:
         for path in tmp_path.glob("corpora/S_*_MT.*.json"):
-            about = json.loads(path.read_text())
+            about = read_sealed_json(path)
             about["provenance"]["translator"] = {"model.pt": SECOND}
-            path.write_text(json.dumps(about))
+            write_sealed_json(path, about)
     tiny.make_encoder(tmp_path / "encoder")
     tiny.binarize(tmp_path / "corpora", tmp_path / "bin", tmp_path / "encoder")
     caplog.set_level("WARNING")

@@ -10,8 +10,8 @@ machine-translated into German. On disk it is two files in one folder:
 
 ``T_trn_MT.de.json``
     What the rows are (dataset, labels in class order, the language the set stands for and the one its text is in), how
-    many they are, their checksum, and the provenance: what made the file, from what. It is written last: a corpus
-    without it is not there.
+    many they are, their checksum, the provenance (what made the file, from what), and a checksum of all this. It is
+    written last: a corpus without it is not there.
 
 Rows of corpora that belong together (S_trn and every T_trn_MT; T_tst.de and S_tst_MT.de) have the same ids in the
 same order.
@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from fairseq_musc.data.heads import Ids
 from fairseq_musc.errors import InputError, raise_all
-from fairseq_musc.files import read_sealed_json, rows_as_written, write_json, written_whole
+from fairseq_musc.files import read_sealed_json, rows_as_written, write_sealed_json, written_whole
 
 
 class Kind(NamedTuple):
@@ -239,7 +239,7 @@ def write_rows(folder: str | Path, corpus: Corpus, rows: Iterable[Row]) -> Path:
         "sha256": digest.hexdigest(),
         "provenance": corpus.provenance,
     }
-    write_json(path.with_suffix(".json"), about)
+    write_sealed_json(path.with_suffix(".json"), about)
     return path
 
 
