@@ -130,8 +130,13 @@ def test_translations_of_texts_that_have_changed_since_are_refused(world, tmp_pa
     assert binarize(*args, "--only", "T_trn_BT") == 2
     assert "S_trn_MT.de was made from another T_trn.de" in capsys.readouterr().err
     assert binarize(*args, "--only", "T_tst", "T_trn_MT") == 0
+    shutil.copytree(corpora, corpora / "nbest2", ignore=lambda _, names: [n for n in names if "S_tst_MT" not in n])
+    second = ("--corpora", corpora / "nbest2", "--data", tmp_path / "second", "--tokenizer", world.encoder)
+    assert binarize(*second) == 2
+    assert "S_tst_MT.de was made from another T_tst.de than is there" in capsys.readouterr().err
     (corpora / "T_tst.de.json").unlink()
-    assert binarize(*args, "--only", "S_tst_MT") == 0, "as in the folders of --nbest, which have no sources"
+    assert binarize(*second) == 0
+    assert binarize(*args, "--only", "S_tst_MT") == 0
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".idx", ".rows.npy", ".ids", ".json"])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter, deque
@@ -101,8 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
 def check_sources(corpora: Path, wanted: Sequence[tuple[str, str]]) -> None:
     """Raises :class:`InputError` with every translation of a corpus that is another one by now, read anew for instance.
 
-    Ids and labels may be the same then, so that nothing else tells. A source that is not there says nothing: the
-    further translations of ``--nbest`` lie in a folder without.
+    Ids and labels may be the same then, so that nothing else tells. A source that is not there says nothing; that of
+    further translations (``--nbest``) is in the folder above theirs.
     """
     problems = dict.fromkeys(problem for which in wanted if (problem := stale(corpora, which)))
     heading = f"there are translations in {corpora} of texts that have changed since; translate again:"
@@ -112,6 +113,8 @@ def check_sources(corpora: Path, wanted: Sequence[tuple[str, str]]) -> None:
 def stale(corpora: Path, which: tuple[str, str]) -> str | None:
     """What is wrong with what a corpus was made from, step by step back to what people wrote; None for nothing."""
     provenance = read_about(corpora, *which)["provenance"]
+    if re.fullmatch(r"nbest\d+", corpora.name):
+        corpora = corpora.parent
     name, _, language = str(provenance.get("made_from", "")).partition(".")
     if name != CORPORA[which[0]].made_from or not corpus_exists(corpora, name, language):
         return None
