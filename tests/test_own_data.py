@@ -173,6 +173,26 @@ def test_json_lines_with_columns_put_together_and_spelled_otherwise(folder):
     assert corpus("S_trn", "en").provenance["options"]["spelled"] == {"en": "English", "de": "German"}
 
 
+def test_objects_of_json_lines_may_lack_what_others_have(folder, capsys):
+    """As dumps of shops have it, which leave out what is empty: the title of the first row, the language of another."""
+    rows = [
+        {"title": f"t{i}", "body": f"{language} {i}", "label": "ab"[i % 2], "language": language}
+        for language in ("en", "de")
+        for i in range(20)
+    ]
+    del rows[0]["title"], rows[5]["language"]
+    Path("a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = ["--format", "jsonl", "--input", "a.jsonl", "--text-column", "{title}. {body}"]
+    options += ["--language-column", "language", "--hold-out", 2, "--hold-out-test", 2]
+    assert "languages are spelled ''" in refused(capsys, *options)
+    assert read(*options, "--languages", "en", "de") == 0
+    assert "1 rows in the language '' were left out" in capsys.readouterr().err
+    assert [row.text for row in corpus("S_trn", "en").rows][:2] == [". en 0", "t1. en 1"]
+    assert len(corpus("S_trn", "en").rows) == 15
+    columns = ["--text-column", "body", "--label-column", "label"]
+    assert main(["init", "--input", "a.jsonl", *columns, "--no-ask", "--output", "recipe"]) == 0
+
+
 def test_what_is_left_out_is_said(folder, capsys):
     write_csv(
         "a.csv",

@@ -13,6 +13,7 @@ import math
 import string
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from fairseq_musc.data.readers import Mistakes, RawLines, RawRow, Tally, unknown
 from fairseq_musc.errors import InputError
 from fairseq_musc.files import sha256
 
-#: Rows that are taken from Parquet or a dataset at once.
+#: Rows that are taken from Parquet or a dataset at once, and of which the keys of JSON lines are looked at.
 BATCH = 1024
 
 
@@ -105,7 +106,7 @@ def _text(path: Path) -> Iterator[str]:
 
 
 def jsonl_records(raw: RawFile) -> Records:
-    """One JSON object a line; the columns are the keys of the first.
+    """One JSON object a line; the columns are the keys of the first :data:`BATCH`, which may lack some of them.
 
     Raises:
         InputError: a byte is not UTF-8, or a line is not a JSON object.
@@ -123,8 +124,8 @@ def jsonl_records(raw: RawFile) -> Records:
                 raise InputError(f"{raw.path}:{number}: {line[:40]!r} is not a JSON object")
             yield number, values
 
-    first = next(objects(), (0, {}))
-    return Records(list(first[1]), objects())
+    keys = dict.fromkeys(key for _, values in islice(objects(), BATCH) for key in values)
+    return Records([*keys], objects())
 
 
 def parquet_records(raw: RawFile) -> Records:

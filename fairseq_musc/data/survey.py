@@ -92,7 +92,7 @@ def survey(own: OwnData) -> Survey:
 def _told(values: Mapping[str, Any], column: str | None) -> str:
     """What a column says of a row; empty for nothing, or what is no text."""
     assert column is not None
-    text = as_text(values[column])
+    text = as_text(values.get(column))  # an object of JSON lines may lack it
     return text if isinstance(text, str) else ""
 
 
