@@ -276,6 +276,8 @@ def test_options_become_settings_or_are_all_refused_at_once():
     for wrong, problems in (
         ("--beam 0 --longest 0 --batch-tokens -1 --max-len-b 0 --cpu --precision fp16", 5),
         ("--precision int8 --max-len-a -1", 2),
+        ("--max-len-a nan", 1),
+        ("--max-len-a inf", 1),
     ):
         with pytest.raises(InputError) as error:
             generation_from(parser.parse_args(wrong.split()))

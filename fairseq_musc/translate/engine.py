@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,9 @@ def generation_from(arguments: argparse.Namespace) -> tuple[Decoding, Device]:
     problems = [f"{option} is {value}; it must be at least 1" for option, value in numbers.items() if value < 1]
     if decoding.nbest > max(decoding.beam, 1):
         problems.append(f"--nbest is {decoding.nbest}; a beam of {decoding.beam} holds no more than {decoding.beam}")
-    if decoding.max_len_a < 0 or decoding.max_len_a + decoding.max_len_b < 1:
+    if not 0 <= decoding.max_len_a < math.inf:
+        problems.append(f"--max-len-a is {decoding.max_len_a}; it must be a number of at least 0")
+    elif decoding.max_len_a + decoding.max_len_b < 1:
         problems.append(f"--max-len-a {decoding.max_len_a} --max-len-b {decoding.max_len_b} leave no room for a word")
     if device.precision == "int8" and arguments.engine != "ctranslate2":
         problems.append(f"--precision int8 is for --engine ctranslate2, not for {arguments.engine}")
