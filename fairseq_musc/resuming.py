@@ -8,13 +8,18 @@ the seed, the epoch and the number of updates. It does not save
 - that a run is over: one that has reached ``optimization.max_update`` or its patience takes one more update each time
   it is started again;
 - what a GPU was asked for and nobody has read (:mod:`fairseq_musc.late`).
+
+The other way round, fairseq keeps the best score and the patience of a run in its functions, where the next run of the
+process finds them: a sweep (``--multirun``) trains one after the other.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
+from fairseq import checkpoint_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq_cli import train as fairseq_train
@@ -24,6 +29,20 @@ from fairseq_musc.late import Late
 #: Meters of fairseq that go on across epochs: what a line of the log shows, and what a sweep is told of a run at its
 #: end. fairseq saves them, and reads them back only from checkpoints that were saved within an epoch.
 METERS = ("train_inner", "valid")
+
+
+def forget_the_run_before() -> None:
+    """Takes away what an earlier run in this process has left of itself.
+
+    With it a run that is worse than the one before would save no best checkpoint, and stop too early.
+    """
+    for function, keys in (
+        (checkpoint_utils.save_checkpoint, ("best",)),
+        (fairseq_train.should_stop_early, ("best", "num_runs")),
+    ):
+        for key in keys:
+            with suppress(AttributeError):
+                delattr(function, key)
 
 
 class TrainingBatches(EpochBatchIterator):

@@ -32,7 +32,7 @@ from fairseq_musc.models.checkpoint_files import LAST, check_whole, mend_last
 from fairseq_musc.models.classifier import MuscClassifier, encoder_config_of
 from fairseq_musc.optim import MuscAdam
 from fairseq_musc.ranks import own_rank, wait_for_all_ranks
-from fairseq_musc.resuming import TrainingBatches, is_over, resume, state_of_run
+from fairseq_musc.resuming import TrainingBatches, forget_the_run_before, is_over, resume, state_of_run
 from fairseq_musc.safe_loading import check_pickled_classes, keep_loading_safe
 from fairseq_musc.stopping import ASKED, Stop, make_stoppable
 
@@ -209,6 +209,7 @@ class MuscTask(FairseqTask):
         task = cls(cfg, from_checkpoint)
         if not from_checkpoint:
             _ = task.info  # a data-bin that is not there ends the run here
+            forget_the_run_before()
             make_stoppable()
             make_unwaited()
         return task

@@ -1,5 +1,7 @@
 """Whole training runs through fairseq's own entry point, tiny but real."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import tiny
@@ -57,6 +59,23 @@ def test_a_run_that_goes_on_says_that_its_rows_or_its_encoder_were_others(world,
         "it saw other rows of S_trn.en, T_trn_MT.de, T_trn_MT.fr",
     ):
         assert changed in said
+
+
+def test_a_run_of_a_sweep_is_the_same_behind_a_better_one(world, tmp_path):
+    """Hydra trains them in one process, where fairseq would hold them against the best score of the ones before."""
+    # one class of the validation rows is more frequent than the other
+    sweep = ["--multirun", "optimization.lr=[0.01],[0.0],[0.01]", "hydra.sweep.dir=runs", "checkpoint.save_dir=saved"]
+    given = [f"task.data={world.data}", f"model.pretrained={world.encoder}", "optimization.max_epoch=3"]
+    small = ["checkpoint.patience=1", "dataset.batch_size=8", "dataset.num_workers=0", "common.cpu=true"]
+    command = ["fairseq-hydra-train", "--config-name", "musc_pawsx", *sweep, *given, *small]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, better, again = (tmp_path / "runs" / number / "saved" for number in "012")
+    scores = [tiny.load(run / "checkpoint_last.pt")["extra_state"]["val_loss"] for run in (first, better, again)]
+    assert scores[1] > scores[0] == scores[2]
+    for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
+        one, other = parameters(first / name), parameters(again / name)
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(

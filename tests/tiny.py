@@ -4,7 +4,6 @@ The language is made up: a row is two rows of words, the same (label 1) or with 
 for "w7" is "dew7". Nothing here imitates fairseq, Hydra or Hugging Face: all run for real.
 """
 
-import contextlib
 import random
 from pathlib import Path
 
@@ -114,15 +113,8 @@ def compose(data, encoder, save_dir, *overrides):
 
 def train(data, encoder, save_dir, *overrides):
     """fairseq-hydra-train in this process; returns the folder of its checkpoints."""
-    from fairseq import checkpoint_utils
     from fairseq_cli.hydra_train import _hydra_main
-    from fairseq_cli.train import should_stop_early
 
-    # fairseq keeps the best score of one run, and what it knows of early stopping, for the next in the same process.
-    for function, names in ((checkpoint_utils.save_checkpoint, ["best"]), (should_stop_early, ["best", "num_runs"])):
-        for name in names:
-            with contextlib.suppress(AttributeError):
-                delattr(function, name)
     _hydra_main(compose(data, encoder, save_dir, *overrides))
     return Path(save_dir)
 
