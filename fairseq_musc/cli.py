@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     when nobody reads stdout any more.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    open_closed_streams()
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
@@ -126,6 +127,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nfairseq-musc {verb_name}: stopped; {told}", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+def open_closed_streams() -> None:
+    """Has what is said to a stream that the process was started without (``2>&-``) go nowhere.
+
+    Python has None in their place, and the next file that is opened would take their number.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  for as long as the process lives
 
 
 def nobody_reads() -> bool:

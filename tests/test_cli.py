@@ -1,6 +1,7 @@
 """``fairseq-musc`` as a program among others of a shell."""
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -31,3 +32,12 @@ def test_another_pipe_that_is_broken_is_an_error(monkeypatch):
     monkeypatch.setattr(cli, "run_verb", run)
     with pytest.raises(BrokenPipeError, match="has gone"):
         cli.main(["user-dir"])
+
+
+@pytest.mark.parametrize(("closed", "status"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), ("--seed x 2>&-", 2)])
+def test_a_verb_works_without_the_streams_that_it_was_started_without(tmp_path, closed, status):
+    sizes = "--train 4 --valid 4 --test 4 --parallel 5"
+    command = f"exec fairseq-musc demo-data --output {shlex.quote(str(tmp_path / 'raw'))} {sizes} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert (tmp_path / "raw" / "x-final" / "en" / "train.tsv").exists() == (status == 0)
