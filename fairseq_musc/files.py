@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -32,7 +33,7 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
     block that fails leaves what was at ``path`` before, and nothing beside it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
@@ -41,10 +42,24 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(partial, _permitted(0o666))  # mkstemp makes files that only their owner can read
-        os.replace(partial, path)
+        with naming(path, partial):
+            os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it; one that is there is left as it is.
+
+    Raises:
+        NotADirectoryError: there is a file of one of these names. Python's own word is that it exists, as if that were
+            not allowed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
 
 
 def remove_partials(path: Path) -> None:
@@ -65,7 +80,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise InputError(f"{path} exists; name a new folder, or remove this one first")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     try:
         with naming(path):
@@ -80,15 +95,15 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Lets what fails while ``path`` is written by others (a full disk) name it.
+def naming(path: Path, hidden: str | None = None) -> Iterator[None]:
+    """Lets what fails while ``path`` is written by others (a full disk), or under a hidden name, name it.
 
     The packages tokenizers and safetensors, written in Rust, raise exceptions of their own with the error's number.
     """
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename == hidden:
             error.filename = str(path)
         raise
     except Exception as error:

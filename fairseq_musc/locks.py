@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.files import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def held_alone(folder: Path, otherwise: str = "name another --output", patience:
     Raises:
         InputError: another process or thread holds it still.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder.resolve() / ".lock"
     end = time.monotonic() + patience
     told = False

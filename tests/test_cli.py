@@ -41,3 +41,24 @@ def test_a_verb_works_without_the_streams_that_it_was_started_without(tmp_path, 
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, "")
     assert (tmp_path / "raw" / "x-final" / "en" / "train.tsv").exists() == (status == 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "said"),
+    [
+        ("demo-data --train 4 --parallel 5 --output notes.txt", "notes.txt/x-final/en", "Not a directory"),
+        ("demo-data --train 4 --parallel 5 --output folder", "folder/x-final/en/train.tsv", "Is a directory"),
+        ("binarize --corpora corpora --tokenizer encoder --data notes.txt", "notes.txt", "Not a directory"),
+    ],
+)
+def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file_are_named(
+    world, tmp_path, monkeypatch, capsys, options, named, said
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder" / "x-final" / "en" / "train.tsv").mkdir(parents=True)
+    (tmp_path / "corpora").symlink_to(world.corpora)
+    (tmp_path / "encoder").symlink_to(world.encoder)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(options.split()) == 2
+    assert f": error: {named}: {said}" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "mine"

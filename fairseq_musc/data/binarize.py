@@ -34,7 +34,7 @@ from fairseq_musc.data.databin import FORMAT, DataBinInfo, stem, suffixed
 from fairseq_musc.data.indexed_writer import IndexedWriter, dtype_of
 from fairseq_musc.data.tokenizer import encoder_of, fingerprint, load_tokenizer
 from fairseq_musc.errors import InputError, raise_all
-from fairseq_musc.files import crc32, naming, read_sealed_json, write_sealed_json
+from fairseq_musc.files import crc32, make_folder, naming, read_sealed_json, write_sealed_json
 from fairseq_musc.progress import progress_bar
 
 BLOCK = 1024
@@ -234,7 +234,7 @@ def open_or_create(
     if there is not None:
         check_same_kind(data, there, asked)
         return there, tokenizer
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     partial = Path(tempfile.mkdtemp(dir=data, prefix=".tokenizer."))
     try:
         with naming(data / "tokenizer"):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fairseq_musc.errors import InputError
+from fairseq_musc.files import make_folder
 from fairseq_musc.translate import release
 from fairseq_musc.translate.parallel import Pairs
 
@@ -103,7 +104,7 @@ def binarize_pairs(pairs: Pairs, folder: Path, destination: Path, split: str, lo
     index = np.array([dictionary.index(spm.id_to_piece(i)) for i in range(spm.get_piece_size())])
     index[spm.unk_id()] = dictionary.unk()
     dtype = best_fitting_int_dtype(len(dictionary))
-    destination.mkdir(parents=True, exist_ok=True)
+    make_folder(destination)
     counts = {}
     for (a, b), rows in pairs.items():
         encoded = [
