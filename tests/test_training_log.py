@@ -153,6 +153,23 @@ def test_a_resumed_training_is_one_and_its_repeated_updates_are_the_later_ones(t
     assert curves.validation["accuracy"] == [(2, 60.0), (4, 61.0)]
 
 
+def test_a_training_that_goes_on_for_more_epochs_is_one(tmp_path):
+    longer = CONFIG | {
+        "optimization": CONFIG["optimization"] | {"max_epoch": 9},
+        "task": CONFIG["task"] | {"patience": 3},
+    }
+    resumed = line("fairseq_cli.train", repr(longer)) + line(
+        "fairseq.trainer", "Loaded checkpoint checkpoints/checkpoint_last.pt (epoch 1 @ 2 updates)"
+    )
+    text = started() + inner(1, 5.0) + inner(2, 4.0) + valid(2, 60) + resumed + inner(3, 3.5) + valid(4, 61)
+    log = read_named(written(tmp_path, text), OURS)
+    assert log.curves.training["loss"] == [(1, 5.0), (2, 4.0), (3, 3.5)]
+    assert log.curves.validation["accuracy"] == [(2, 60.0), (4, 61.0)]
+    anew = written(tmp_path, started() + inner(1, 5.0) + valid(2, 60) + started(longer) + inner(1, 3.5))
+    assert read_named(anew, OURS).curves.training == {"L_ce": [(1, 3.5)], "loss": [(1, 3.5)]}
+    assert not read_named(anew, OURS).curves.validation
+
+
 def test_a_training_that_began_again_forgets_the_first(tmp_path):
     (curves,) = read_log(written(tmp_path, started() + inner(1) + inner(2) + started() + inner(5, 0.5)))
     assert curves.training["loss"] == [(5, 0.5)]

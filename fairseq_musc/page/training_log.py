@@ -25,6 +25,9 @@ LOG_NAMES = ("train.log", "hydra_train.log")
 #: checkpoints/musc_pawsx/checkpoint_best.predictions, in the folder where training was started.
 LEVELS = 3
 
+#: Settings that say when a training ends, and nothing of what it learns until then: it may go on with others.
+ENDS = frozenset({"max_epoch", "max_update", "patience", "stop_time_hours", "stop_min_lr"})
+
 _HYDRA = re.compile(r"\[[^\]]*\]\[(?P<name>[^\]]*)\]\[[A-Z]+\] - (?P<message>.*)")
 _FAIRSEQ = re.compile(r"[\d-]+ [\d:,]+ \| [A-Z]+ \| (?P<name>[^|]*) \| (?P<message>.*)")
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
@@ -194,13 +197,22 @@ def _literal(message: str) -> dict[str, Any] | None:
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether two attempts are of one training: they save to one folder and differ in nothing that is learned."""
+    """Whether two attempts are of one training: they save to one folder and differ in nothing that is learned.
+
+    One may go on where the other was told to end.
+    """
     if other is None:
         return False
+
+    def learned(section: Any) -> Any:
+        return (
+            {key: value for key, value in section.items() if key not in ENDS} if isinstance(section, dict) else section
+        )
+
     sections = ("task", "model", "criterion", "optimization", "optimizer", "lr_scheduler")
     seeds = [_setting(config, "common", "seed") for config in (one, other)]
     folders = [_setting(config, "checkpoint", "save_dir") for config in (one, other)]
-    same = all(one.get(section) == other.get(section) for section in sections)
+    same = all(learned(one.get(section)) == learned(other.get(section)) for section in sections)
     return same and seeds[0] == seeds[1] and folders[0] == folders[1]
 
 
