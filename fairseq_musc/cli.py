@@ -170,7 +170,8 @@ def run_verb(name: str, options: Sequence[str]) -> None:
     verb.add_arguments(parser)
     arguments = parser.parse_args(options)
     # A module of fairseq turns on every message there is while it is imported.
-    logging.getLogger("filelock").setLevel(logging.WARNING)
+    for talkative in ("filelock", "urllib3"):  # the second of every file that the hub is asked for
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     # fairseq logs every file that it opens; what a verb has to say it says itself.
     fairseq = logging.getLogger("fairseq")
     level = fairseq.level

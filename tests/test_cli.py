@@ -62,3 +62,17 @@ def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file_are_nam
     assert cli.main(options.split()) == 2
     assert f": error: {named}: {said}" in capsys.readouterr().err
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_the_hub_is_asked_for_is_not_said(tmp_path):
+    """fairseq turns on every message there is, of all packages, while it is imported."""
+    program = (
+        "import logging, sys; from fairseq_musc.cli import main\n"
+        f"status = main(['predict', '--checkpoint', 'none.pt', '--data', 'none', '--predictions', {str(tmp_path)!r}])\n"
+        "import fairseq_musc.registration\n"
+        "assert logging.root.isEnabledFor(logging.DEBUG), 'it turns on nothing any more'\n"
+        "logging.getLogger('urllib3.connectionpool').debug('Starting new HTTPS connection')\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and "Starting new" not in done.stderr
