@@ -173,3 +173,15 @@ def test_nothing_to_measure_and_an_encoder_of_another_tokenizer(probed, tmp_path
     tiny.make_encoder(tmp_path / "other", words=["one", "two"])
     assert probe("--encoder", tmp_path / "other", "--data", probed / "bin", "--languages", "de") == 2
     assert "another tokenizer" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_encoders_are_measured(probed, monkeypatch, capsys):
+    def find_pairs(arguments):
+        pytest.fail("it began to measure")
+
+    monkeypatch.setattr("fairseq_musc.evaluate.probe.find_pairs", find_pairs)
+    given = ["--encoder", probed / "encoder", "--checkpoint", probed / "none.pt", probed / "encoder"]
+    assert probe("--data", probed / "bin", "--limit", 0, *given) == 2
+    said = capsys.readouterr().err
+    assert f"there is no checkpoint {probed / 'none.pt'}" in said
+    assert f"there is no checkpoint {probed / 'encoder'}" in said and "--limit is 0" in said

@@ -84,6 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     if not arguments.checkpoint and not arguments.encoder:
         problems.append("there is nothing to measure: give --checkpoint, --encoder or both")
+    # which is read behind the encoders otherwise, when those have been measured
+    problems += [f"there is no checkpoint {path}" for path in arguments.checkpoint if not path.is_file()]
     if problems:
         raise InputError.all_at_once("the probe cannot be run:", problems)
     info = DataBinInfo.load(arguments.data)
