@@ -35,6 +35,7 @@ def write_run(
     right=None,
     weight=0.5,
     translator=TRANSLATOR,
+    settings=None,
     **training,
 ):
     """One run with random predictions of some skill, or with exactly ``right(corpus, language)`` rows right."""
@@ -55,7 +56,7 @@ def write_run(
             **training,
         },
     )
-    name = f"{folder.name}{dataset}{corpora}{terms}{seed}{size}{training}"
+    name = f"{folder.name}{dataset}{corpora}{terms}{seed}{size}{training}{settings or ''}"
     signature = Signature(
         dataset=dataset,
         corpus="",
@@ -67,6 +68,7 @@ def write_run(
         seed=seed,
         version="0.2.0",
         training=about,
+        settings=settings or {},
     )
     random = np.random.default_rng(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
     for language in languages:

@@ -69,6 +69,18 @@ def test_a_name_says_what_is_different_and_nothing_else(tmp_path, other, names):
     assert [group.name for group in groups_of(tmp_path)] == names
 
 
+def test_seeds_of_another_setting_than_tables_name_are_another_group(tmp_path):
+    """A mean over them would be one over settings."""
+    alike = {"criterion.terms": "ce+sc", "criterion.mixup_beta": 1.0, "optimization.max_epoch": 4}
+    for seed, tau, data in ((1, 0.1, "a"), (2, 0.1, "b"), (3, 0.3, "a"), (4, 0.3, "a")):
+        settings = {**alike, "criterion.tau": tau, "task.data": data, "common.seed": seed, "common.cpu": seed > 2}
+        write_run(tmp_path / str(seed), terms="ce+sc", languages=LANGUAGES, seed=seed, settings=settings)
+    assert [(group.name, group.seeds) for group in groups_of(tmp_path)] == [
+        ("criterion.tau=0.1", "seeds 1, 2"),
+        ("criterion.tau=0.3", "seeds 3, 4"),
+    ]
+
+
 def test_two_runs_of_one_seed_are_apart_and_named_by_their_folders(tmp_path):
     for name in "ab":
         write_run(tmp_path / name, languages=LANGUAGES)

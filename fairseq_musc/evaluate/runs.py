@@ -12,6 +12,21 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Signature, Training, list_predictions, predictions_path
 from fairseq_musc.files import read_sealed_json
 
+#: Settings that do not tell one training from another here: the seed, where its files lie and what is in them, how fast
+#: it is computed, how often it is saved; and what :class:`Training` tells.
+NOT_TOLD = frozenset(
+    {
+        *("common.seed", "task.data", "task.languages_at_once", "model.trained_on", "model.pretrained"),
+        *("common.cpu", "common.fp16", "common.bf16", "dataset.batch_size_valid", "criterion.not_finite"),
+        *("model.attention", "model.attn_implementation", "model.fuse", "model.graphs", "model.packed"),
+        *("optimization.stop_time_hours", "optimization.lr", "task.train_corpora", "task.paired"),
+        *("criterion.terms", "criterion.lam", "criterion.normalisation", "criterion.gather"),
+        *(f"criterion.supcon_{part}" for part in ("epsilon", "log", "reduction", "scale")),
+    }
+)
+#: Sections whose settings decide what is learned.
+TOLD = ("criterion", "dataset", "ema", "lr_scheduler", "model", "optimization", "optimizer", "task")
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -33,6 +48,15 @@ class Run:
     def training(self) -> Training | None:
         """What the checkpoint was trained with; None if version 0.1 predicted."""
         return self.signature.training
+
+    @property
+    def told(self) -> dict[str, object]:
+        """``section.key`` -> value of the settings that tell trainings apart, beyond those of :attr:`training`.
+
+        Nothing in predictions of a version that did not keep them.
+        """
+        settings = self.signature.settings
+        return {key: settings[key] for key in settings if key.partition(".")[0] in TOLD and key not in NOT_TOLD}
 
     @property
     def size(self) -> int | None:

@@ -140,7 +140,8 @@ def _key(run: LoadedRun) -> tuple[object, ...]:
     """What runs of one group have in common; nothing with others if version 0.1 predicted."""
     tables = sorted((line, language) for line, cells in run.tables.items() for language in cells)
     training = run.run.training
-    trained = (repr(training), run.signature.checkpoint) if training is not None else run.folder
+    told = tuple((key, repr(value)) for key, value in sorted(run.run.told.items()))
+    trained = (repr(training), run.signature.checkpoint, told) if training is not None else run.folder
     return trained, _translators(run), _mixtures(run), tuple(tables)
 
 
@@ -166,7 +167,16 @@ def names_of(runs: Sequence[LoadedRun]) -> list[str]:
     """A name for each group, by one of its runs: the settings that tell it from the others."""
     parts = [_settings(run) for run in runs]
     telling = [key for key in parts[0] if len({each[key] for each in parts}) > 1 or (len(runs) == 1 and key == "terms")]
-    names = [[each[key] for key in telling if each[key]] for each in parts]
+    told = [run.run.told for run in runs]
+    others = [
+        key
+        for key in sorted({key for each in told for key in each})
+        if len({repr(each[key]) for each in told if key in each}) > 1
+    ]
+    names = [
+        [each[key] for key in telling if each[key]] + [f"{key}={which[key]}" for key in others if key in which]
+        for each, which in zip(parts, told, strict=True)
+    ]
     return [
         ", ".join(name if name and names.count(name) == 1 else [*name, str(run.folder)])
         for name, run in zip(names, runs, strict=True)
