@@ -268,6 +268,20 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path, setti
     assert report(3, tmp_path / "one") == 0
 
 
+def test_runs_of_another_setting_that_no_table_prints_are_not_averaged_either(tmp_path, capsys):
+    alike = {"optimization.max_epoch": 4, "task.data": "data-bin"}
+    write_run(tmp_path / "one", "demo", rows=10, settings={**alike, "criterion.tau": 0.1, "common.seed": 1})
+    write_run(tmp_path / "two", "demo", rows=10, seed=2, settings={**alike, "criterion.tau": 0.3, "common.seed": 2})
+    assert report(3, tmp_path, options=["--output", tmp_path / "tables"]) == 2
+    error = capsys.readouterr().err
+    assert f"criterion.tau: 0.1 in {tmp_path / 'one'}; 0.3 in {tmp_path / 'two'}" in error
+    for unsaid in ("max_epoch", "task.data", "common.seed"):
+        assert unsaid not in error
+    elsewhere = {**alike, "criterion.tau": 0.1, "task.data": "/a/copy", "common.cpu": True}
+    write_run(tmp_path / "two", "demo", rows=10, seed=2, settings=elsewhere)
+    assert report(3, tmp_path) == 0
+
+
 def test_chosen_weights_may_differ_between_seeds(tmp_path, capsys):
     for seed, weight in ((1, 0.3), (2, 0.6)):
         folder = write_run(tmp_path / str(seed), "demo", seed=seed, rows=10, right=all_right_but())

@@ -431,6 +431,7 @@ def _differences(line: Line, runs: Sequence[Run]) -> list[str]:
         training = run.training
         assert training is not None
         values = settings_of(training) | {f"rows of {name}": str(rows) for name, rows in training.rows.items()}
+        values |= {key: str(value) for key, value in run.told.items()}
         for language, signature in run.signatures[line.inference].items():
             what = f"{line.inference}.{language}"
             values[f"labels of {what}"] = ", ".join(signature.labels)
