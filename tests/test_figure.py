@@ -194,3 +194,11 @@ def test_without_matplotlib_the_remedy_is_said(drawn, tmp_path, capsys, monkeypa
         monkeypatch.setitem(sys.modules, name, None)
     assert figure(drawn[0], tmp_path) == 2
     assert "pip install 'fairseq-musc[report]'" in capsys.readouterr().err
+
+
+def test_dollars_in_the_name_of_a_data_set_are_no_formula(tmp_path):
+    write_run(tmp_path / "run", "cash$_$2", languages=("en", "de"))
+    assert main(["figure", "--predictions", str(tmp_path / "run"), "--output", str(tmp_path)]) == 0
+    assert "cash$_$2" in (tmp_path / "figure1.svg").read_text(encoding="utf-8")
+    assert main(["calibrate", "--predictions", str(tmp_path / "run"), "--plot"]) == 0
+    assert (tmp_path / "run" / "calibration.svg").is_file()

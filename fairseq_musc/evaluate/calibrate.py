@@ -153,6 +153,7 @@ def draw(lines: Mapping[str, tuple[Bins, float]], stem: Path, title: str) -> Non
     from matplotlib import pyplot
 
     look = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fairseq-musc"}
+    look |= {"text.parse_math": False}  # dollars in a name are no formula
     with pyplot.rc_context(look):
         size = (max(5.5, 0.5 + 2.5 * len(lines)), 4.2)
         figure, axes = pyplot.subplots(

@@ -210,13 +210,19 @@ def draw(panels: Mapping[str, Points], signature: Sequence[str]) -> Figure:
 
 
 def _style() -> AbstractContextManager[None]:
-    """The same settings everywhere, whatever a user's matplotlibrc says; text stays text in SVG."""
+    """The same settings everywhere, whatever a user's matplotlibrc says.
+
+    Text stays text in SVG, and dollars in a name are no formula.
+    """
     try:
         from matplotlib import style
     except ImportError:
         raise InputError("figures need matplotlib; pip install 'fairseq-musc[report]'") from None
     context: AbstractContextManager[None] = style.context(
-        ["default", {"font.family": "DejaVu Sans", "svg.fonttype": "none", "svg.hashsalt": "figure1"}]
+        [
+            "default",
+            {"font.family": "DejaVu Sans", "svg.fonttype": "none", "svg.hashsalt": "figure1", "text.parse_math": False},
+        ]
     )
     return context
 
