@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import os
 import types
 import typing
@@ -363,7 +364,30 @@ def find_mistakes(recipe: Recipe, for_training: bool) -> list[str]:
         elif values is not None and section not in _components() and not _is_interpolation(values):
             problems.append(f"{_said(recipe, section)}: keys with values are needed, got {values!r}")
         merged[section] = OmegaConf.merge(OmegaConf.structured(schema), values if isinstance(values, dict) else {})
-    return problems + _problems_of_components(merged, schemas)
+    return problems + (_untrainable(merged) if for_training else []) + _problems_of_components(merged, schemas)
+
+
+def _untrainable(merged: Any) -> list[str]:
+    """Values of fairseq's own that it takes, to fail on them once data and model are loaded, or never to end."""
+    problems: list[str] = []
+    with suppress(OmegaConfBaseException):  # something is missing or interpolated; fairseq will stop at that
+        limits, batches = merged.optimization, merged.dataset
+        for key, least, example in (("lr", 0, "[1e-5]"), ("update_freq", 1, "[1]")):
+            values = list(limits[key])
+            if not values or not all(least <= value < math.inf for value in values):
+                problems.append(
+                    f"optimization.{key} is {values}; it is a list of numbers of at least {least}, one for each epoch "
+                    f"and the last for all that follow, e.g. {example}"
+                )
+        for key in ("batch_size", "max_tokens"):
+            if batches[key] is not None and batches[key] < 1:
+                problems.append(f"dataset.{key} is {batches[key]}; it is at least 1, or null")
+        if limits.max_epoch < 0 or limits.max_update < 0:
+            problems.append(
+                f"optimization.max_epoch is {limits.max_epoch} and max_update {limits.max_update}; each is at least 1, "
+                "or 0 for no limit"
+            )
+    return problems
 
 
 def _problems_of_components(merged: Any, schemas: Mapping[str, type | None]) -> list[str]:

@@ -192,6 +192,24 @@ def test_every_mistake_is_said_at_once_with_its_path_and_the_nearest_key(check):
     assert "bpe._name (command line): there is no bpe 'gpt3'; did you mean gpt2?" in text
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimization.lr=[]"], "optimization.lr is []; it is a list of numbers of at least 0"),
+        (["optimization.lr=[-1]"], "optimization.lr is [-1.0]"),
+        (["optimization.lr=[nan]"], "optimization.lr is [nan]"),
+        (["+optimization.update_freq=[]"], "optimization.update_freq is []; it is a list of numbers of at least 1"),
+        (["+optimization.update_freq=[0]"], "optimization.update_freq is [0]"),
+        (["++dataset.batch_size=0"], "dataset.batch_size is 0; it is at least 1, or null"),
+        (["optimization.max_epoch=-1"], "optimization.max_epoch is -1 and max_update 0; each is at least 1, or 0 for"),
+    ],
+)
+def test_what_fairseq_would_fail_on_behind_the_loading_is_said_before(check, overrides, said):
+    assert check("task.data=x") == []
+    [problem] = check("task.data=x", *overrides)
+    assert said in problem
+
+
 def test_a_copied_recipe_with_mistakes(check):
     copy = RECIPE.replace("lambda_:", "lamda:").replace("max_epoch: 4", "max_epoch: four").replace("common:", "comon:")
     problems = check("task.data=x", "--config-dir", str(check.own), recipe=copy, folder=check.own)
