@@ -49,6 +49,12 @@ def written_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[
         raise
 
 
+def check_new(folder: Path) -> None:
+    """Raises :class:`InputError` if a folder is there that is to be made."""
+    if folder.exists():
+        raise InputError(f"{folder} exists; name a new folder, or remove this one first")
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder and those above it; one that is there is left as it is.
 
@@ -78,8 +84,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     Raises:
         InputError: ``path`` exists.
     """
-    if path.exists():
-        raise InputError(f"{path} exists; name a new folder, or remove this one first")
+    check_new(path)
     make_folder(path.parent)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     try:

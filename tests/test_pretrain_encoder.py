@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 
 from fairseq_musc.cli import main
 from fairseq_musc.data.corpus import Corpus, Row, write_corpus
+from fairseq_musc.models import pretrain_encoder
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -78,6 +79,23 @@ def test_the_loss_is_that_of_transformers(encoder):
     expected = theirs(input_ids=ids, attention_mask=mask, labels=labels).loss
     assert torch.allclose(ours(ids, mask, labels)["loss"], expected)
     assert ours(ids, mask, torch.full_like(labels, -100))["loss"] == 0
+
+
+def test_an_encoder_that_another_run_has_made_meanwhile_is_not_pretrained_once_more(
+    tmp_path, encoder, counting, capsys, monkeypatch
+):
+    """The one that was begun beside it has read the text, and finds its hidden folder gone."""
+
+    def read_slowly(*arguments):
+        (tmp_path / "made").mkdir()
+        return read(*arguments)
+
+    read = pretrain_encoder.read_sources
+    monkeypatch.setattr(pretrain_encoder, "read_sources", read_slowly)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert pretrain(encoder, tmp_path / "made", "--text", counting, "--held-out", 6, "--updates", 2) == 2
+    assert "made exists; name a new folder" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {*before, "made"}
 
 
 def test_it_learns_and_goes_on_where_it_was_stopped(tmp_path, encoder, counting, capsys):

@@ -29,7 +29,7 @@ from fairseq_musc.data.look import UnclearError, look
 from fairseq_musc.data.own import OPTIONS, OwnData, add_own_arguments
 from fairseq_musc.data.survey import Survey, codes_of, same_rows, split_of
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import folder_written_whole, written_whole
+from fairseq_musc.files import check_new, folder_written_whole, written_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: the files cannot be read, or something is unclear; all that is unclear at once.
     """
-    if arguments.output.exists():
-        raise InputError(f"{arguments.output} exists; name a new folder, or remove this one first")
+    check_new(arguments.output)
     said = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     ask = sys.stdin.isatty() if arguments.ask is None else arguments.ask
     while True:

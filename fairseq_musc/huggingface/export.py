@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import folder_written_whole, sha256, written_whole
+from fairseq_musc.files import check_new, folder_written_whole, sha256, written_whole
 from fairseq_musc.progress import progress_bar
 from fairseq_musc.safe_loading import NO_CODE
 
@@ -76,8 +76,7 @@ def export(checkpoint: Path, folder: Path, predictions: Path | None = None, toke
     from fairseq_musc.models.checkpoint import load_classifier
     from fairseq_musc.models.checkpoint_files import one_and_the_same
 
-    if folder.exists():
-        raise InputError(f"{folder} exists; name a new folder, or remove this one first")
+    check_new(folder)
     with progress_bar(4, "steps", "export") as bar:  # load, look up, write, compare
         with one_and_the_same(checkpoint):
             trained = load_classifier(checkpoint)

@@ -36,7 +36,7 @@ from typing import Any
 
 from fairseq_musc.data.corpus import languages_of, read_corpus
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import folder_written_whole, sha256, write_json
+from fairseq_musc.files import check_new, folder_written_whole, sha256, write_json
 from fairseq_musc.locks import held_alone
 from fairseq_musc.models.new_encoder import read_texts
 from fairseq_musc.progress import say
@@ -45,6 +45,9 @@ from fairseq_musc.version import __version__
 
 #: The corpora of originals for training; the texts of all others are not for pretraining.
 TRAINING_CORPORA = ("S_trn", "T_trn")
+
+#: In the work folder: with what settings the training was begun.
+BEGUN = "settings.json"
 
 #: The options that decide what a checkpoint is; the texts and the encoder count by their checksums.
 SETTINGS = (
@@ -119,8 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     started = time.monotonic()
     check_options(arguments)
-    if arguments.output.exists():
-        raise InputError(f"{arguments.output} exists; name a new folder, or remove this one first")
+    check_new(arguments.output)
     texts = read_sources(arguments)
     training, held_out = hold_out(texts, arguments.held_out, arguments.seed)
     settings = {
@@ -133,6 +135,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     work = arguments.output.parent / f".{arguments.output.name}.pretraining"
     with held_alone(work):
+        if not (work / BEGUN).exists() and arguments.output.exists():  # another run has ended while the text was read
+            shutil.rmtree(work)
+            check_new(arguments.output)
         begin_or_go_on(work, settings)
         stopping = Stopping(
             updates=arguments.updates,
@@ -256,7 +261,7 @@ def begin_or_go_on(work: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         InputError: they differ.
     """
-    path = work / "settings.json"
+    path = work / BEGUN
     if not path.exists():
         write_json(path, settings)
     check_same(json.loads(path.read_text(encoding="utf-8")), settings, work)

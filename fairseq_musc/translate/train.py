@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import folder_written_whole, write_json
+from fairseq_musc.files import check_new, folder_written_whole, write_json
 from fairseq_musc.locks import held_alone
 from fairseq_musc.translate import release
 from fairseq_musc.translate.at_once import translate
@@ -237,12 +237,6 @@ def run(arguments: argparse.Namespace) -> None:
     for direction, found in scores["bleu"].items():
         say(f"{direction}  BLEU {found['score']:5.1f}  ({found['signature']})")
     say(f"the translator is in {arguments.output}")
-
-
-def check_new(output: Path) -> None:
-    """Raises :class:`InputError` if the folder is there that is to be made."""
-    if output.exists():
-        raise InputError(f"{output} exists; name a new folder, or remove this one first")
 
 
 #: The least that each number may be. With some below it fairseq fails without a word of the option, or trains nonsense.
