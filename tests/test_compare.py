@@ -281,3 +281,18 @@ def test_other_languages_are_refused_and_can_be_left_out(folder, labels, tmp_pat
 def test_wrong_options_are_refused(folder, capsys, options, said):
     assert compare("--first", folder[0], *options) == 2
     assert said in capsys.readouterr().err
+
+
+def test_runs_of_one_row_differ_in_their_seeds_alone(tmp_path, labels, capsys):
+    def run(name, seed, tau):
+        settings = {"common.seed": seed, "task.data": name, "criterion.tau": tau}
+        for corpus in ("T_tst", "Ens"):
+            write_row(tmp_path / name, corpus, drawn(seed, 0.7), labels, seed=seed, settings=settings)
+        return tmp_path / name
+
+    one, two, other = run("one", 1, 0.1), run("two", 2, 0.1), run("other", 2, 0.5)
+    assert compare("--first", one, two, "--corpora", "Ens", "T_tst", "--output", tmp_path / "out") == 0
+    assert compare("--first", one, other, "--corpora", "Ens", "T_tst", "--output", tmp_path / "refused") == 2
+    said = capsys.readouterr().err
+    assert f"criterion.tau: 0.1 in {one}, 0.5 in {other}" in said and "data" not in said
+    assert not list(tmp_path.glob("refused*"))

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.ensemble import check_same_rows, checkpoint_of, data_problems
 from fairseq_musc.evaluate.layout import NOTHING, Cell, Sheet, as_text, number, text, write
 from fairseq_musc.evaluate.report import ordered
+from fairseq_musc.evaluate.runs import told_by
 from fairseq_musc.evaluate.significance import discordant, holm, mcnemar, percentile_interval, resampled_means
 from fairseq_musc.evaluate.table import ENSEMBLES, Predictions, is_right, list_predictions, notation, read_predictions
 from fairseq_musc.progress import with_progress
@@ -133,7 +135,7 @@ def read_row(folders: Sequence[Path], corpus: str, languages: Sequence[str] | No
         languages: these only; None takes all that the folders hold.
 
     Raises:
-        InputError: folders lack a language that others have, or two runs have the same seed.
+        InputError: folders lack a language that others have, or runs differ in more than their seed or not in that.
     """
     source = source_table(corpus)
     there = {folder: set(list_predictions(folder)) for folder in folders}
@@ -160,6 +162,8 @@ def read_row(folders: Sequence[Path], corpus: str, languages: Sequence[str] | No
     if len(set(seeds)) < len(seeds):
         told = ", ".join(f"{folder} (seed {seed})" for folder, seed in zip(folders, seeds, strict=True))
         raise InputError(f"several runs of one row differ in their seeds, but these are {told}")
+    if others := differing_settings(folders, tables[wanted[0]]):
+        raise InputError.all_at_once("several runs of one row differ in their seeds alone, but these do in:", others)
     order = np.argsort(seeds)
     return TableRow(
         corpus,
@@ -167,6 +171,19 @@ def read_row(folders: Sequence[Path], corpus: str, languages: Sequence[str] | No
         {language: [runs[place] for place in order] for language, runs in tables.items()},
         [language for language, name in name_of.items() if name != corpus],
     )
+
+
+def differing_settings(folders: Sequence[Path], tables: Sequence[Predictions]) -> list[str]:
+    """What runs were trained with otherwise than by the seed, each setting with its value in every folder."""
+    settings: list[dict[str, object]] = []
+    for table in tables:
+        training = table.signature.training
+        settings.append({**({} if training is None else asdict(training)), **told_by(table.signature)})
+    return [
+        f"{key}: " + ", ".join(f"{each.get(key)} in {folder}" for folder, each in zip(folders, settings, strict=True))
+        for key in dict.fromkeys(key for each in settings for key in each)
+        if len({repr(each.get(key)) for each in settings}) > 1
+    ]
 
 
 def source_table(corpus: str) -> str:

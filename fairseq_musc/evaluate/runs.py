@@ -51,12 +51,8 @@ class Run:
 
     @property
     def told(self) -> dict[str, object]:
-        """``section.key`` -> value of the settings that tell trainings apart, beyond those of :attr:`training`.
-
-        Nothing in predictions of a version that did not keep them.
-        """
-        settings = self.signature.settings
-        return {key: settings[key] for key in settings if key.partition(".")[0] in TOLD and key not in NOT_TOLD}
+        """:func:`told_by` its :attr:`signature`."""
+        return told_by(self.signature)
 
     @property
     def size(self) -> int | None:
@@ -66,6 +62,15 @@ class Run:
     def targets(self, corpus: str) -> set[str]:
         """The languages other than English that there are predictions in."""
         return set(self.signatures.get(corpus, ())) - {SOURCE_LANGUAGE}
+
+
+def told_by(signature: Signature) -> dict[str, object]:
+    """``section.key`` -> value of the settings that tell trainings apart, beyond those of :class:`Training`.
+
+    Nothing in predictions of a version that did not keep them.
+    """
+    settings = signature.settings
+    return {key: settings[key] for key in settings if key.partition(".")[0] in TOLD and key not in NOT_TOLD}
 
 
 def find_runs(roots: Sequence[Path], corpora: Collection[str]) -> list[Run]:
