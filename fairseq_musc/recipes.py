@@ -36,7 +36,7 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource
 from omegaconf import OmegaConf
@@ -94,6 +94,8 @@ def check_command(search_path: ConfigSearchPath, arguments: argparse.Namespace) 
     check_stands_alone(name, layers)
     for_training = arguments.cfg is None and arguments.info is None
     problems = [problem for recipe in recipes for problem in find_mistakes(recipe, for_training)]
+    if arguments.multirun and len(recipes) > 1:
+        problems += one_folder_for_all(recipes)
     if problems:
         raise InputError.all_at_once(f"recipe {name} and its command line cannot be used:", dict.fromkeys(problems))
 
@@ -289,6 +291,8 @@ def one_by_one(overrides: Sequence[Override]) -> Iterator[list[tuple[Override, A
     for override in overrides:
         if not override.is_sweep_override():
             choices.append((override, [override.value()]))
+        elif isinstance(override.value(), Glob):
+            continue  # of names of groups; Hydra says where there are none
         elif override.is_discrete_sweep():
             choices.append((override, [Override._convert_value(value) for value in override.sweep_iterator()]))
         elif isinstance(sweep := override.value(), IntervalSweep):
@@ -365,6 +369,21 @@ def find_mistakes(recipe: Recipe, for_training: bool) -> list[str]:
             problems.append(f"{_said(recipe, section)}: keys with values are needed, got {values!r}")
         merged[section] = OmegaConf.merge(OmegaConf.structured(schema), values if isinstance(values, dict) else {})
     return problems + (_untrainable(merged) if for_training else []) + _problems_of_components(merged, schemas)
+
+
+def one_folder_for_all(recipes: Sequence[Recipe]) -> list[str]:
+    """A problem if the runs of a sweep would save in one folder, where each goes on from the one before.
+
+    A relative folder is no such: Hydra gives every run a place of its own.
+    """
+    folders = {str((recipe.config.get("checkpoint") or {}).get("save_dir", "checkpoints")) for recipe in recipes}
+    folder = folders.pop()
+    if folders or "${" in folder or not os.path.isabs(folder):
+        return []
+    return [
+        f"checkpoint.save_dir is {folder} for all runs of the sweep; a relative one lies in the folder of each run, "
+        "and ${hydra:job.num} in it is the number of the run"
+    ]
 
 
 def _untrainable(merged: Any) -> list[str]:

@@ -275,6 +275,21 @@ def test_every_value_of_a_sweep_is_seen(check):
     assert check("--multirun", "task.data=x", "criterion.tau=1,2", "common.seed=choice(1,2)") == []
 
 
+def test_the_runs_of_a_sweep_may_not_save_in_one_folder(check):
+    sweep = ("--multirun", "task.data=x", "criterion.tau=1,2")
+    [problem] = check(*sweep, "checkpoint.save_dir=/results")
+    assert "checkpoint.save_dir is /results for all runs of the sweep" in problem
+    assert "${hydra:job.num}" in problem
+    for folder in ("results", "'/results/${hydra:job.num}'", "/one,/other"):
+        assert check(*sweep, f"checkpoint.save_dir={folder}") == []
+    assert check("task.data=x", "checkpoint.save_dir=/results") == []
+    assert check("--multirun", "task.data=x", "checkpoint.save_dir=/results") == []
+
+
+def test_a_sweep_over_names_of_groups_is_left_to_hydra(check):
+    assert check("--multirun", "task.data=x", "criterion.tau=glob(*)") == []
+
+
 def test_names_in_every_place_are_listed(check):
     check()
     (check.own / "mine.yaml").write_text("{}")
