@@ -144,7 +144,7 @@ def test_predictions_do_not_replace_the_corpus_they_are_on(tmp_path):
     with pytest.raises(InputError, match="is a corpus, which the predictions would replace"):
         write_predictions(tmp_path, predictions([[0.5, 0.5]], [0]))
     assert read_corpus(tmp_path, "S_tst_MT", "de") == corpus
-    with pytest.raises(InputError, match="not about a predictions table"):
+    with pytest.raises(InputError, match="about something else than predictions: it has no signature; name a folder"):
         read_predictions(tmp_path, "S_tst_MT", "de")
 
 

@@ -369,7 +369,12 @@ def _read_about(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.parent} holds no predictions {path.stem}; there is {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{about_path} cannot be read: {error}; predict again") from None
-    if about.get("format") != FORMAT or not {"signature", "rows", "sha256"} <= about.keys():
+    if about.get("format") == FORMAT and (lacking := {"signature", "rows", "sha256"} - about.keys()):
+        raise InputError(
+            f"{about_path} is about something else than predictions: it has no {', '.join(sorted(lacking))}; name a "
+            "folder that `fairseq-musc predict` has written"
+        )
+    if about.get("format") != FORMAT:
         raise InputError(
             f"{about_path} is not about a predictions table of format {FORMAT} (its format is "
             f"{about.get('format')!r}); predict again"
