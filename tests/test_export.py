@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from markdown_it import MarkdownIt
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -19,6 +20,7 @@ from fairseq_musc.data.corpus import read_corpus
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import read_predictions
 from fairseq_musc.huggingface import export
+from fairseq_musc.huggingface.card import as_code
 from fairseq_musc.huggingface.heads import HEADS, sequence_classifier
 from fairseq_musc.models.classifier import MuscClassifier, MuscClassifierConfig
 
@@ -233,3 +235,12 @@ def test_positions_that_can_be_read_are_counted_as_the_encoder_counts_them():
     classifier("xlm-roberta")(input_ids=longest * 5, attention_mask=longest)
     with pytest.raises((IndexError, RuntimeError)):
         classifier("xlm-roberta")(input_ids=torch.full((1, 65), 5), attention_mask=torch.ones(1, 65))
+
+
+@pytest.mark.parametrize("label", ["good", "a`b", "``", "`begins", "ends`", "two ``` in `one", "a\nb", "*_<b>|"])
+def test_a_label_is_code_on_the_card_whatever_stands_in_it(label):
+    """By the rules of CommonMark, as another library reads them."""
+    [paragraph] = [each for each in MarkdownIt().parse(f"as {as_code(label)}, and") if each.type == "inline"]
+    before, code, behind = paragraph.children
+    assert (before.content, code.type, behind.content) == ("as ", "code_inline", ", and")
+    assert code.content == label.replace("\n", " ")

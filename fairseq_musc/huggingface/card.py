@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +46,7 @@ def model_card(
         pipeline_tag="text-classification",
         tags=["fairseq-musc", "translate-all"],
     )
-    labels = ", ".join(f"`{label}`" for label in trained.labels)
+    labels = ", ".join(map(as_code, trained.labels))
     read = f" in {', '.join(language.upper() for language in languages)}" if languages else ""
     lines = [
         *("---", about.to_yaml(), "---", ""),
@@ -52,7 +54,7 @@ def model_card(
         f"Classifies text{read} as {labels}. A {type(exported).__name__}, trained with fairseq-musc by the method of "
         f"{PAPER}.",
         *("", "```python", "from transformers import pipeline", ""),
-        f'classify = pipeline("text-classification", model="{name}", top_k=None)',
+        f'classify = pipeline("text-classification", model={json.dumps(name, ensure_ascii=False)}, top_k=None)',
         'classify("a text", truncation=True)',
         'classify({"text": "a text", "text_pair": "its partner"}, truncation=True)  # if it was trained on pairs',
         *("```", ""),
@@ -66,6 +68,14 @@ def model_card(
         lines += ["## Results", "", as_markdown(results)]
     lines += ["## Training", "", *(f"- {line}" for line in signature(trained, checkpoint, checkpoint_sha256)), ""]
     return "\n".join(lines)
+
+
+def as_code(text: str) -> str:
+    """A text as code in Markdown, whatever stands in it: its fence is longer than each run of backticks there."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    apart = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{apart}{text}{apart}{fence}"
 
 
 def languages_of(trained: TrainedClassifier) -> list[str]:
