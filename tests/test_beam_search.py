@@ -221,6 +221,8 @@ def test_a_model_of_another_kind_is_refused_with_what_it_has():
     model.eval()
     with pytest.raises(InputError, match="too small for a beam of 20"):
         BeamSearch(random_model(0), Limits(beam_size=20), longest=5)
+    with pytest.raises(InputError, match="a beam of 257 is wider than 256"):
+        BeamSearch(random_model(0), Limits(beam_size=257), longest=5)
 
 
 def test_wrong_sentences_and_limits_are_refused():

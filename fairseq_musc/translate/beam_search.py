@@ -37,6 +37,9 @@ Hypothesis = tuple[list[int], float]
 #: Source tokens that the encoder reads at once, at most (but at least one sentence).
 ENCODER_TOKENS = 32768
 
+#: The most hypotheses of a sentence: a byte says from which of them one descends.
+WIDEST = 256
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -316,6 +319,8 @@ class BeamSearch:
         dictionary: Any = getattr(getattr(model, "decoder", None), "dictionary", None)
         if not problems and 2 * limits.beam_size + 2 > len(dictionary):
             problems = [f"its dictionary of {len(dictionary)} is too small for a beam of {limits.beam_size}"]
+        if limits.beam_size > WIDEST:
+            problems = [*problems, f"a beam of {limits.beam_size} is wider than {WIDEST}, for which there is room"]
         if problems:
             raise InputError.all_at_once("this model cannot be searched in the fast way:", problems)
         parameter = next(model.parameters())
