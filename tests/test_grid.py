@@ -357,7 +357,6 @@ def test_a_setting_that_lacks_a_seed_is_not_picked(plan, capsys):
     assert "3 of 4 settings lack seeds and were not compared" in said
     assert [line.split()[-1] for line in said.splitlines()[1:5]] == ["3/3", "1/3", "0/3", "0/3"]
     shutil.rmtree(cells[0].folder)
-    (plan.output / "best.yaml").unlink()
     assert "nothing is picked: no setting has all its 3 seeds" in shown(plan, capsys)
     assert not (plan.output / "best.yaml").exists()
 

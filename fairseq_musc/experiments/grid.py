@@ -443,6 +443,8 @@ def show(plan: Plan) -> None:
     if picked is not None:
         with written_whole(plan.output / "best.yaml") as stream:
             stream.write(best_yaml(plan, picked, said))
+    else:  # that of an earlier grid would be taken for the pick of this one
+        (plan.output / "best.yaml").unlink(missing_ok=True)
     print("\n".join(text))
 
 
