@@ -392,6 +392,28 @@ def test_results_for_a_data_bin_that_has_changed_are_refused(world, tmp_path):
         check_settings(list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values()))
 
 
+def test_results_for_an_encoder_whose_weights_have_changed_are_refused(world, tmp_path):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(world.encoder, encoder)
+
+    def cells():
+        overrides = [f"task.data={world.data}", f"model.pretrained={encoder}"]
+        return list(make_plan(arguments(tmp_path / "grid", overrides=overrides)).cells.values())
+
+    done = cells()
+    for cell in done:
+        mark_done(cell, 50)
+    check_settings(cells())
+    weights = encoder / "model.safetensors"
+    written = weights.read_bytes()
+    weights.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+    os.utime(weights, ns=(1, 1))
+    with pytest.raises(InputError, match=rf"the weights in {encoder} have changed$"):
+        check_settings(cells())
+    shutil.rmtree(encoder)  # what is done is done
+    check_settings(cells())
+
+
 def test_results_for_rows_that_were_cut_otherwise_are_refused(world, tmp_path):
     shutil.copytree(world.data, tmp_path / "bin")
     overrides = [f"task.data={tmp_path / 'bin'}"]

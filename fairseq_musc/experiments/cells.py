@@ -14,6 +14,8 @@ next in the same process.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -48,6 +50,8 @@ from fairseq_musc.recipes import Recipe, compose, one_by_one, read_recipe
 FORMAT = 1
 #: What stands beside the corpora of a data-bin in :attr:`Cell.data`.
 CUT = "max_length"
+#: And what stands there of an encoder that is a folder: the checksum of the weights that training starts from.
+WEIGHTS = "weights of the encoder"
 #: What decides nothing about the result: places, what is logged, and who loads the rows.
 NOT_SETTINGS = (
     "checkpoint.save_dir",
@@ -81,7 +85,7 @@ class Cell:
     """``section.key`` -> value for all that the recipe and the overrides say, less :data:`NOT_SETTINGS`."""
     data: Mapping[str, str]
     """``<corpus>.<language>`` of every training and validation corpus -> the checksum of the file it was made from; and
-    :data:`CUT` -> to how many tokens rows were cut."""
+    :data:`CUT` -> to how many tokens rows were cut, and :data:`WEIGHTS`."""
 
     @property
     def checkpoints(self) -> Path:
@@ -254,7 +258,7 @@ class TrainingRecipe:
             recipe_sha256=self.sha256,
             overrides=tuple(overrides),
             settings={key: value for key, value in settings.items() if key not in NOT_SETTINGS},
-            data=corpora_of(config),
+            data={**corpora_of(config), **weights_of(config)},
         )
 
 
@@ -286,6 +290,22 @@ def corpora_of(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def weights_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The checksum of the weights in the folder of a configuration's encoder; nothing if it is none, or has none."""
+    model = config.get("model")
+    if not isinstance(model, Mapping) or not (folder := Path(str(model.get("pretrained")))).is_dir():
+        return {}
+    files = sorted({*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")})
+    now = tuple((path, (about := path.stat()).st_size, about.st_mtime_ns) for path in files)
+    return {WEIGHTS: _checksum(now)} if now else {}
+
+
+@functools.lru_cache
+def _checksum(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of files as they are now: all cells of a grid ask for the same ones."""
+    return hashlib.sha256("\n".join(f"{path.name} {sha256(path)}" for path, _, _ in files).encode()).hexdigest()
+
+
 # --- what lies in the folder of a cell -------------------------------------------------------------------------------
 
 
@@ -301,10 +321,14 @@ def differences(cell: Cell) -> list[str]:
         if was != asked and not any(isinstance(value, str) and "${" in value for value in (was, asked)):
             problems.append(f"{key} was {was!r}, asked is {asked!r}")
     if data is not None and cell.data:
-        data = {CUT: cell.data[CUT], **data} if CUT in cell.data else data  # earlier versions did not write it down
-        changed = sorted(key for key in {**data, **cell.data} if data.get(key) != cell.data.get(key))
+        # earlier versions did not write the cut down, nor the weights; and an encoder need not be there any more
+        unknown = {key for key in (CUT, WEIGHTS) if key not in data} | {WEIGHTS} - cell.data.keys()
+        changed = [key for key in {**data, **cell.data} if key not in unknown and data.get(key) != cell.data.get(key)]
+        if WEIGHTS in changed:
+            changed.remove(WEIGHTS)
+            problems.append(f"the weights in {cell.settings.get('model.pretrained')} have changed")
         if changed:
-            problems.append(f"the data-bin has changed in {', '.join(changed)}")
+            problems.append(f"the data-bin has changed in {', '.join(sorted(changed))}")
     return problems
 
 
