@@ -118,7 +118,7 @@ def test_a_verb_that_needs_fairseq_says_how_it_is_installed(world, tmp_path):
     (tmp_path / "en-de.tsv").write_text("".join(f"text {n}\tText {n}\n" for n in range(50)), encoding="utf-8")
     commands = [
         f"predict --checkpoint a --data {world.data} --predictions c",
-        f"probe --checkpoint a --data {world.data}",
+        f"probe --checkpoint {world.encoder}/config.json --data {world.data}",
         "export a b",
         "grid --config-name musc_pawsx --output grid",
         f"run-table --table 3 --config-name musc_pawsx --data {world.data} --output runs",
