@@ -69,6 +69,7 @@ def test_the_way_of_xnli(tmp_path):
     assert not (tmp_path / "xnli_size-world-3x300" / "data-bin").exists()
 
 
+@pytest.mark.long
 def test_scaling(tmp_path):
     results, told = run("scaling", tmp_path)
     assert [(r["axis"], r["value"]) for r in results] == [
