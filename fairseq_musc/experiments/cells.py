@@ -320,15 +320,15 @@ def differences(cell: Cell) -> list[str]:
         was, asked = settings.get(key), cell.settings.get(key)
         if was != asked and not any(isinstance(value, str) and "${" in value for value in (was, asked)):
             problems.append(f"{key} was {was!r}, asked is {asked!r}")
-    if data is not None and cell.data:
-        # earlier versions did not write the cut down, nor the weights; and an encoder need not be there any more
-        unknown = {key for key in (CUT, WEIGHTS) if key not in data} | {WEIGHTS} - cell.data.keys()
-        changed = [key for key in {**data, **cell.data} if key not in unknown and data.get(key) != cell.data.get(key)]
-        if WEIGHTS in changed:
-            changed.remove(WEIGHTS)
+    if data is not None:
+        was, now = dict(data), dict(cell.data)
+        # Where one is None an earlier version did not write it down, or the encoder is not there any more.
+        if len({was.pop(WEIGHTS, None), now.pop(WEIGHTS, None)} - {None}) > 1:
             problems.append(f"the weights in {cell.settings.get('model.pretrained')} have changed")
-        if changed:
-            problems.append(f"the data-bin has changed in {', '.join(sorted(changed))}")
+        if now:  # the data-bin is there
+            was.setdefault(CUT, now[CUT])  # earlier versions did not write it down
+            if changed := sorted(key for key in {**was, **now} if was.get(key) != now.get(key)):
+                problems.append(f"the data-bin has changed in {', '.join(changed)}")
     return problems
 
 
