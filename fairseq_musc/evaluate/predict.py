@@ -23,7 +23,6 @@ from fairseq_musc.data.corpus import CORPORA, languages_of
 from fairseq_musc.data.translators import mismatch, translator_of
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Predictions, Signature, read_predictions, write_predictions
-from fairseq_musc.files import sha256
 from fairseq_musc.progress import progress_bar, say
 from fairseq_musc.version import __version__
 
@@ -62,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Predicts what is asked for and is not there yet."""
     from fairseq_musc.data.databin import DataBinInfo, open_corpus
-    from fairseq_musc.models.checkpoint import load_classifier
-    from fairseq_musc.models.checkpoint_files import one_and_the_same
+    from fairseq_musc.models.checkpoint import load_with_checksum
 
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise InputError(f"--batch-size is {arguments.batch_size}; it is at least 1")
@@ -81,9 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     nowhere = sorted(set(arguments.languages or ()) - {language for _, language in wanted})
     if nowhere:
         raise InputError(f"{arguments.data} holds none of {', '.join(arguments.corpora)} in {', '.join(nowhere)}")
-    with one_and_the_same(arguments.checkpoint):
-        trained = load_classifier(arguments.checkpoint)
-        checkpoint_sha256 = sha256(arguments.checkpoint)
+    trained, checkpoint_sha256 = load_with_checksum(arguments.checkpoint)
     check_fit(arguments.checkpoint, trained, arguments.data, info)
     if arguments.precision is not None:
         trained.model.compute_in(arguments.precision)

@@ -31,7 +31,6 @@ from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.layout import Cell, Sheet, as_text, number, text, write
 from fairseq_musc.evaluate.predict import check_fit, device_of, padded_batches
 from fairseq_musc.evaluate.separability import FOLDS, Separability, folds_of, separability, token_counts
-from fairseq_musc.files import sha256
 from fairseq_musc.progress import progress_bar
 from fairseq_musc.version import __version__
 
@@ -247,12 +246,10 @@ def fine_tuned_model(path: Path, data: Path, info: DataBinInfo) -> Model:
     Raises:
         InputError: there is none, or it does not go with the data-bin.
     """
-    from fairseq_musc.models.checkpoint import load_classifier
-    from fairseq_musc.models.checkpoint_files import one_and_the_same
+    from fairseq_musc.models.checkpoint import load_with_checksum
 
-    with one_and_the_same(path):
-        trained = load_classifier(path)
-        digest = sha256(path)[:12]
+    trained, checksum = load_with_checksum(path)
+    digest = checksum[:12]
     check_fit(path, trained, data, info)
     note = f"{path}: fine-tuned, update {trained.num_updates}, SHA-256 {digest}, seed {trained.seed}"
     return Model(f"{path.name} ({digest})", note, trained.model.encoder)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_musc.errors import InputError
-from fairseq_musc.files import check_new, folder_written_whole, sha256, written_whole
+from fairseq_musc.files import check_new, folder_written_whole, written_whole
 from fairseq_musc.progress import progress_bar
 from fairseq_musc.safe_loading import NO_CODE
 
@@ -73,14 +73,11 @@ def export(checkpoint: Path, folder: Path, predictions: Path | None = None, toke
     """
     from fairseq_musc.huggingface.card import model_card
     from fairseq_musc.huggingface.heads import sequence_classifier
-    from fairseq_musc.models.checkpoint import load_classifier
-    from fairseq_musc.models.checkpoint_files import one_and_the_same
+    from fairseq_musc.models.checkpoint import load_with_checksum
 
     check_new(folder)
     with progress_bar(4, "steps", "export") as bar:  # load, look up, write, compare
-        with one_and_the_same(checkpoint):
-            trained = load_classifier(checkpoint)
-            digest = sha256(checkpoint)
+        trained, digest = load_with_checksum(checkpoint)
         bar.update()
         results = None if predictions is None else results_of_checkpoint(predictions, digest)
         exported = sequence_classifier(trained.model, trained.labels, trained.model.dropout.p)

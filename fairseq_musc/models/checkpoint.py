@@ -10,6 +10,7 @@ from typing import Any
 
 from fairseq_musc.errors import InputError
 from fairseq_musc.evaluate.table import Training
+from fairseq_musc.files import sha256
 from fairseq_musc.models.checkpoint_files import check_whole
 from fairseq_musc.models.settings import settings_of
 from fairseq_musc.safe_loading import check_named
@@ -72,6 +73,29 @@ def training_of(cfg: Any) -> Training | None:
         encoder=cfg.model.pretrained,
         translators=tuple(sorted({about["translator"] for about in files.values() if about["translator"]})),
     )
+
+
+def load_with_checksum(path: Path) -> tuple[TrainedClassifier, str]:
+    """:func:`load_classifier`, and the SHA-256 of the same file, which a training may replace meanwhile.
+
+    Raises:
+        InputError: as there; or it did, so that what one computes would be called by the checksum of the other.
+    """
+    before = _which(path)
+    trained, digest = load_classifier(path), sha256(path)
+    if _which(path) != before:
+        raise InputError(
+            f"{path} has changed while it was read: a training saves it. Wait for its end, or copy the file first"
+        )
+    return trained, digest
+
+
+def _which(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def load_classifier(path: str | Path) -> TrainedClassifier:

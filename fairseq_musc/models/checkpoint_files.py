@@ -15,8 +15,6 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +89,6 @@ def damage(path: str | os.PathLike[str]) -> str | None:
     except (RuntimeError, ValueError, LookupError, EOFError) as error:
         return f"it cannot be read: {str(error).splitlines()[0]}"
     return None
-
-
-@contextmanager
-def one_and_the_same(path: Path) -> Iterator[None]:
-    """Sees to it that all that the block reads of a checkpoint is of one file: a training may put another in its place.
-
-    Raises:
-        InputError: it did, so that what was computed from one would be called by the checksum of the other.
-    """
-    before = _which(path)
-    yield
-    if _which(path) != before:
-        raise InputError(
-            f"{path} has changed while it was read: a training saves it. Wait for its end, or copy the file first"
-        )
-
-
-def _which(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def updates_of(path: Path) -> int | None:
