@@ -16,7 +16,7 @@ from fairseq.tasks import FairseqTask, register_task
 from hydra.errors import CompactHydraException
 from omegaconf import II, MISSING
 
-from fairseq_musc.data.corpus import CORPORA, are_views, languages_of
+from fairseq_musc.data.corpus import CORPORA, are_views, languages_of, made_by
 from fairseq_musc.data.databin import DataBinInfo, check_views_aligned, open_corpus, read_about
 from fairseq_musc.data.pairs import AlignedPairs, LanguageGroup
 from fairseq_musc.data.tokenizer import fingerprint, load_tokenizer
@@ -235,10 +235,9 @@ class MuscTask(FairseqTask):
         name = target_side[-1] if target_side else self.cfg.valid_corpora[0]
         found = [language for language in languages_of(self.cfg.data, name) if language != self.cfg.source_lang]
         if not found:
-            how = "translate" if CORPORA[name].made_from else "read"
             raise InputError(
                 f"{self.cfg.data} holds {name} in no language but {self.cfg.source_lang}; make it with `fairseq-musc "
-                f"{how}`, then binarize it"
+                f"{made_by(name)}`, then binarize it"
             )
         return found
 

@@ -58,6 +58,11 @@ CORPORA: dict[str, Kind] = {
 }
 
 
+def made_by(name: str) -> str:
+    """The verb of the program that makes a corpus: ``read`` or ``translate``."""
+    return "translate" if CORPORA[name].made_from else "read"
+
+
 def origin(name: str) -> str:
     """The corpus that people wrote and that this one was made from, step by step: S_trn for T_trn_MT.
 

@@ -41,7 +41,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fairseq_musc.data.corpus import CORPORA, languages_of
+from fairseq_musc.data.corpus import languages_of, made_by
 from fairseq_musc.data.databin import DataBinInfo, read_about
 from fairseq_musc.errors import InputError, raise_all
 from fairseq_musc.files import sha256, write_json
@@ -355,12 +355,11 @@ def check_corpora(needed: Iterable[tuple[Cell, Sequence[str]]]) -> None:
             if not languages_of(data, name):
                 lacking.setdefault((data, name), []).append(cell.name)
     if lacking:
-        made = {name: "translate" if CORPORA[name].made_from else "read" for _, name in lacking}
         raise InputError.all_at_once(
             "corpora are not there that would be trained on, validated on or predicted:",
             [
                 f"{data} holds {name} in no language, which {', '.join(names)} would take; make it with `fairseq-musc "
-                f"{made[name]}`, then binarize it"
+                f"{made_by(name)}`, then binarize it"
                 for (data, name), names in lacking.items()
             ],
         )
